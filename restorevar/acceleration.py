@@ -1,0 +1,68 @@
+"""Where and in which precision a model runs. Changes how fast a result comes, not what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from .errors import UserError
+from .models import RestoreVAR
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """ "auto", "cpu", "cuda" (or "cuda:1"), "mps" -> device. Raises UserError for one that is not there."""
+    kind = name.split(":")[0]
+    if kind == "auto":
+        kind = name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in present:
+        raise UserError(f"unknown device {name!r}: one of auto, cpu, cuda, mps")
+    if not present[kind]:
+        raise UserError(f"device {name!r} is not available here; try --device auto")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}: one of auto, cpu, cuda, mps") from None
+
+
+def pick_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
+    """ "auto" -> the fastest precision that keeps the quality on this device.
+
+    bf16 wherever the hardware computes in it; float32 elsewhere, on MPS too (its bf16 convolutions are untried).
+    """
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise UserError(f"unknown dtype {name!r}: one of auto, {', '.join(DTYPES)}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and _cpu_computes_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether the CPU has bf16 dot products; without them bf16 is emulated and slower than float32."""
+    probes: list[Callable[[], bool] | None] = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return any(probe() for probe in probes if probe is not None)
+
+
+def prepare(model: RestoreVAR, device: torch.device, dtype: torch.dtype) -> RestoreVAR:
+    """Move the model and cast its heavy parts, once. In place; returns the model.
+
+    Convolutions, transformer blocks, refiner and fidelity branch take `dtype`. The quantizer, the two latent
+    convolutions, the embeddings and the head stay in float32: they decide tokens and cost little.
+    """
+    model.to(device)
+    for part in (model.vqvae.encoder, model.vqvae.decoder, model.transformer.blocks, model.refiner, model.fidelity):
+        if part is not None:
+            part.to(dtype)
+    model.vqvae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if model.fidelity is not None:
+        model.fidelity.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Training and test material: synthetic degradations and how they are mixed."""

@@ -1,0 +1,126 @@
+"""Which degradations a batch gets, how strong they are, and how often JPEG follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from restorevar.data.degradations import DEGRADATIONS, jpeg
+from restorevar.errors import UserError
+
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How often each task is drawn and how strong it is.
+
+    weights             task -> relative weight; a task is "clean", a name in DEGRADATIONS, or several
+                        joined by "+", applied in the order of DEGRADATIONS whatever the order in the name
+    strength            range from which strength is drawn evenly, per sample and degradation
+    combined_strength   factor on strength where several degradations meet, lest nothing be left to see
+    jpeg_probability    share of the degraded samples saved as JPEG afterwards
+    jpeg_clean          the same share among the clean samples
+    jpeg_quality        range from which the quality is drawn evenly
+    """
+
+    weights: Mapping[str, float]
+    strength: tuple[float, float] = (0.0, 1.0)
+    combined_strength: float = 0.75
+    jpeg_probability: float = 0.0
+    jpeg_clean: float = 0.0
+    jpeg_quality: tuple[int, int] = (70, 98)
+
+    def __post_init__(self) -> None:
+        for task in self.weights:
+            _parts(task)
+
+
+def _parts(task: str) -> list[str]:
+    """The degradations of a task in the order in which they are applied."""
+    names = [] if task == CLEAN else task.split("+")
+    unknown = [name for name in names if name not in DEGRADATIONS]
+    if unknown:
+        raise UserError(f"unknown degradation '{unknown[0]}'; choose from {', '.join(DEGRADATIONS)}, {CLEAN}")
+    return [name for name in DEGRADATIONS if name in names]
+
+
+MIXES = {
+    "train": Mix(
+        weights={
+            "haze": 20,
+            "lowlight": 18,
+            "rain": 18,
+            "snow": 16,
+            "blur": 16,
+            "haze+rain": 1.5,
+            "haze+snow": 1.5,
+            "lowlight+blur": 1.5,
+            "rain+lowlight": 0.75,
+            "haze+lowlight": 0.75,
+            CLEAN: 6,
+        },
+        jpeg_probability=0.33,
+        jpeg_clean=0.1,
+    ),
+    "eval": Mix(
+        weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)
+    ),
+}
+
+
+def degrade(image_B3HW: Tensor, mix_or_task: Mix | str, generator: Generator) -> tuple[Tensor, list[str]]:
+    """Degrade a batch (float32 in [0, 1]); return it with the name of each sample's task.
+
+    mix_or_task   a Mix, a name in MIXES, or one task such as "snow" or "haze+rain" at the strengths of "eval"
+
+    Samples of one task are processed together. The input is not modified.
+    """
+    mix = _find_mix(mix_or_task)
+    tasks = _draw_tasks(mix, len(image_B3HW), generator)
+    result_B3HW = image_B3HW.clone()
+    for task in mix.weights:
+        chosen_S = torch.tensor([i for i, name in enumerate(tasks) if name == task], dtype=torch.long)
+        if len(chosen_S):
+            result_B3HW[chosen_S] = _apply(task, image_B3HW[chosen_S], mix, generator)
+    return result_B3HW, tasks
+
+
+def _find_mix(mix_or_task: Mix | str) -> Mix:
+    if isinstance(mix_or_task, Mix):
+        return mix_or_task
+    if mix_or_task in MIXES:
+        return MIXES[mix_or_task]
+    return Mix(weights={mix_or_task: 1.0}, strength=MIXES["eval"].strength)
+
+
+def _draw_tasks(mix: Mix, batch: int, generator: Generator) -> list[str]:
+    names = list(mix.weights)
+    weights = torch.tensor([mix.weights[name] for name in names], dtype=torch.float64)
+    picks = torch.multinomial(weights, batch, replacement=True, generator=generator)
+    return [names[pick] for pick in picks.tolist()]
+
+
+def _apply(task: str, image_S3HW: Tensor, mix: Mix, generator: Generator) -> Tensor:
+    """Run one task over its samples: its degradations in order, then JPEG on some."""
+    parts = _parts(task)
+    low, high = mix.strength
+    factor = mix.combined_strength if len(parts) > 1 else 1.0
+    for name in parts:
+        strength_S = low + (high - low) * torch.rand(len(image_S3HW), generator=generator)
+        image_S3HW = DEGRADATIONS[name](image_S3HW, factor * strength_S, generator)
+    return _jpeg_some(image_S3HW, mix.jpeg_probability if parts else mix.jpeg_clean, mix, generator)
+
+
+def _jpeg_some(image_S3HW: Tensor, probability: float, mix: Mix, generator: Generator) -> Tensor:
+    low, high = mix.jpeg_quality
+    quality_S = torch.randint(low, high + 1, (len(image_S3HW),), generator=generator)
+    chosen_S = torch.rand(len(image_S3HW), generator=generator) < probability
+    if not chosen_S.any():
+        return image_S3HW
+    result_S3HW = image_S3HW.clone()
+    result_S3HW[chosen_S] = jpeg(image_S3HW[chosen_S], quality_S[chosen_S])
+    return result_S3HW

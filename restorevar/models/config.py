@@ -1,0 +1,231 @@
+"""Configs of the networks: plain frozen dataclasses, checked when made, saved with the weights as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Grid = tuple[int, int]
+
+#: The ten scales of the published 512 px model (paper section 4.2); the last is the latent grid, 512 / 16.
+PAPER_SIDES = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
+#: The ten scales of VAR at 256 px, whose weights the published model starts from.
+VAR_256_SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+
+
+@dataclass(frozen=True)
+class ScaleSchedule:
+    """Sides of the square token maps, coarse to fine, for the native window.
+
+    Other windows get the same number of scales, each in the same proportion to the final grid.
+    """
+
+    sides: tuple[int, ...] = PAPER_SIDES
+
+    def __post_init__(self) -> None:
+        if len(self.sides) < 2 or any(a >= b for a, b in zip(self.sides, self.sides[1:], strict=False)):
+            raise ValueError(f"a scale schedule needs two or more growing sides, not {self.sides}")
+        if self.sides[0] < 1:
+            raise ValueError(f"a token map cannot have side {self.sides[0]}")
+
+    def __len__(self) -> int:
+        return len(self.sides)
+
+    @property
+    def native(self) -> Grid:
+        """The final grid the schedule was written for."""
+        return self.sides[-1], self.sides[-1]
+
+    def grids(self, grid: Grid | None = None) -> list[Grid]:
+        """(h, w) of every scale for a final `grid` (H, W); the native one when none is given.
+
+        A side is rounded half up and never below one, so coarse scales of a small window may repeat.
+        """
+        if grid is None:
+            grid = self.native
+        last = self.sides[-1]
+
+        def side(scale: int, whole: int) -> int:
+            return max(1, (2 * scale * whole + last) // (2 * last))
+
+        return [(side(s, grid[0]), side(s, grid[1])) for s in self.sides]
+
+    def bounds(self, grid: Grid | None = None) -> list[tuple[int, int]]:
+        """(begin, end) of every scale in the concatenated sequence of L tokens."""
+        ends = []
+        total = 0
+        for h, w in self.grids(grid):
+            ends.append((total, total + h * w))
+            total += h * w
+        return ends
+
+    def length(self, grid: Grid | None = None) -> int:
+        """L, the tokens of all scales together."""
+        return self.bounds(grid)[-1][1]
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """The multi-scale VQVAE. Defaults are the published one (VAR's, 108.95 M parameters).
+
+    `widths` are the channels per resolution level, finest first; each further level halves the resolution.
+    `patch` folds a patch x patch square of pixels into channels before the first level.
+    `norm` "group" is the published GroupNorm; "channel" normalises every pixel over its channels, which
+    depends on nothing outside the pixel, so that windows of one photo agree, and trains faster on CPUs.
+    """
+
+    widths: tuple[int, ...] = (160, 160, 320, 320, 640)
+    blocks: int = 2
+    patch: int = 1
+    latent_channels: int = 32
+    codebook_size: int = 4096
+    attention: bool = True
+    norm: Literal["group", "channel"] = "group"
+    phi_count: int = 4
+    phi_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.widths or self.blocks < 1 or self.patch < 1:
+            raise ValueError("a VQVAE needs at least one level, one block a level and a patch of 1 or more")
+        if self.norm == "group" and any(width % 32 for width in self.widths):
+            raise ValueError(f"GroupNorm with 32 groups needs widths divisible by 32, not {self.widths}")
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per latent cell, along one side."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The next-scale transformer. Defaults are the published one (VAR-d16 without AdaLN, 273.98 M).
+
+    `aligned_condition` adds the degraded latent, area-resized to the scale, to that scale's input tokens:
+    ours, off in the published model; learns much faster from little data.
+    """
+
+    depth: int = 16
+    width: int = 1024
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    classes: int = 1000
+    rope_base: float = 10000.0
+    aligned_condition: bool = False
+    drop_path: float = 0.1 * 16 / 24
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.head_width % 4:
+            raise ValueError(f"width {self.width} over {self.heads} heads must give head widths divisible by 4")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class RefinerConfig:
+    """The latent refiner transformer (LRT, paper section 3.4). Defaults are the published one (22.97 M).
+
+    `positions` "learned" is the published table, which fixes the window; "rotary" works for any window.
+    """
+
+    depth: int = 12
+    width: int = 384
+    heads: int = 6
+    mlp_width: int = 768
+    positions: Literal["learned", "rotary"] = "learned"
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"refiner width {self.width} is not divisible by {self.heads} heads")
+
+
+@dataclass(frozen=True)
+class FidelityConfig:
+    """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py)."""
+
+    blocks: int = 1
+    default_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class RestoreVARConfig:
+    """Everything needed to build the model. `fidelity=None` is the published architecture."""
+
+    scales: ScaleSchedule = field(default_factory=ScaleSchedule)
+    vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    fidelity: FidelityConfig | None = None
+
+    @property
+    def window(self) -> int:
+        """Side in pixels of the native square window."""
+        return self.scales.sides[-1] * self.vqvae.downsample
+
+    @property
+    def any_window(self) -> bool:
+        """Whether windows of other shapes than the native square work (no learned position tables)."""
+        return self.refiner.positions == "rotary"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RestoreVARConfig:
+        """Raises ValueError with a sentence for unknown fields and impossible values."""
+        values = dict(values)
+        fidelity = values.pop("fidelity", None)
+        parts: dict[str, Any] = {
+            "scales": _part(ScaleSchedule, values.pop("scales", {})),
+            "vqvae": _part(VQVAEConfig, values.pop("vqvae", {})),
+            "transformer": _part(TransformerConfig, values.pop("transformer", {})),
+            "refiner": _part(RefinerConfig, values.pop("refiner", {})),
+            "fidelity": None if fidelity is None else _part(FidelityConfig, fidelity),
+        }
+        if values:
+            raise ValueError(f"unknown model config fields: {', '.join(sorted(values))}")
+        return cls(**parts)
+
+
+def _part(kind: type, values: Mapping[str, Any]) -> Any:
+    """Build one nested config; JSON lists become tuples again."""
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def paper() -> RestoreVARConfig:
+    """The published 512 px model: 108.95 M + 273.98 M + 22.97 M parameters."""
+    return RestoreVARConfig()
+
+
+def compact() -> RestoreVARConfig:
+    """The shipped default: the same method, sized for two CPU cores, any window."""
+    return RestoreVARConfig(
+        vqvae=VQVAEConfig(
+            widths=(48, 96, 192, 256), blocks=1, patch=2, codebook_size=1024, attention=False, norm="channel"
+        ),
+        transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
+        refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
+        fidelity=FidelityConfig(),
+    )
+
+
+def debug() -> RestoreVARConfig:
+    """Tiny, for tests: 32 px windows, every option of `compact` on."""
+    return RestoreVARConfig(
+        scales=ScaleSchedule((1, 2, 3, 4)),
+        vqvae=VQVAEConfig(
+            widths=(8, 8, 16), blocks=1, patch=2, latent_channels=8, codebook_size=32, attention=False, norm="channel"
+        ),
+        transformer=TransformerConfig(depth=2, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
+        refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
+        fidelity=FidelityConfig(),
+    )
+
+
+PRESETS = {"paper": paper, "compact": compact, "debug": debug}

@@ -1,0 +1,92 @@
+"""Fidelity branch, ours: what the latent cannot hold is taken from the degraded image itself.
+
+The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here features
+of the degraded image enter the decoder at each resolution through gated convolutions whose last layer starts at zero.
+A weight W in [0, 1] scales them; W = 0 is exactly the paper's path, and training the branch leaves that path untouched.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .autoencoder import Downsample, ResBlock, norm_layer
+from .config import FidelityConfig, VQVAEConfig
+
+
+class GatedFusion(nn.Module):
+    """(decoder features, degraded features) -> what to add: zero_conv(a * sigmoid(b)), (a, b) = conv(both)."""
+
+    def __init__(self, width: int, width_out: int, norm: str):
+        super().__init__()
+        self.norm = norm_layer(norm, 2 * width)
+        self.mix = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
+        self.out = nn.Conv2d(width, width_out, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        if self.out.bias is not None:
+            nn.init.zeros_(self.out.bias)
+
+    def forward(self, h_BCHW: Tensor, degraded_BCHW: Tensor) -> Tensor:
+        return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
+
+
+class FidelityBranch(nn.Module):
+    """Encodes the degraded image and offers its features to the decoder, level by level."""
+
+    def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
+        super().__init__()
+        widths = vqvae.widths[:-1] or vqvae.widths  # at the coarsest level the latent says it all
+        self.patch = vqvae.patch
+        self.conv_in = nn.Conv2d(3 * vqvae.patch**2, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm)
+                    for b in range(config.blocks)
+                )
+            )
+            for i, width in enumerate(widths)
+        )
+        self.downs = nn.ModuleList(Downsample(width) for width in widths[:-1])
+        self.fusions = nn.ModuleList(GatedFusion(width, width, vqvae.norm) for width in widths)
+        # In image space: how much of the input to keep per pixel and channel, and what to add to it.
+        self.to_image = GatedFusion(widths[0], 2 * 3 * vqvae.patch**2, vqvae.norm)
+
+    def encode(self, degraded_B3HW: Tensor) -> list[Tensor]:
+        """Features per level, finest first."""
+        h = self.conv_in(F.pixel_unshuffle(degraded_B3HW.to(self.conv_in.weight.dtype), self.patch))
+        features = []
+        for i, level in enumerate(self.levels):
+            h = level(h if i == 0 else self.downs[i - 1](h))
+            features.append(h)
+        return features
+
+    def injector(self, degraded_B3HW: Tensor, weight: float) -> FidelityInjector:
+        """The degraded image's features, ready for one pass of the decoder."""
+        return FidelityInjector(self, degraded_B3HW, weight)
+
+
+class FidelityInjector:
+    """Called by the decoder after each level's blocks; `finish` then blends in image space."""
+
+    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, weight: float):
+        self.branch = branch
+        self.degraded_B3HW = degraded_B3HW
+        self.weight = weight
+        self.features = branch.encode(degraded_B3HW)
+        self.last: Tensor | None = None
+
+    def __call__(self, level: int, h: Tensor) -> Tensor:
+        if level < len(self.branch.fusions):
+            h = h + self.weight * self.branch.fusions[level](h, self.features[level])
+        if level == 0:
+            self.last = h
+        return h
+
+    def finish(self, decoded_B3HW: Tensor) -> Tensor:
+        """decoded + W (keep * (degraded - decoded) + detail), keep and detail from the finest features."""
+        assert self.last is not None, "the decoder has not run"
+        out = F.pixel_shuffle(self.branch.to_image(self.last, self.features[0]).float(), self.branch.patch)
+        keep, detail = out.chunk(2, dim=1)
+        return decoded_B3HW + self.weight * (keep * (self.degraded_B3HW.float() - decoded_B3HW) + detail)

@@ -1,0 +1,193 @@
+"""The next-scale transformer: predicts the token maps of the clean image, coarse to fine (paper section 3.2, 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import CrossAttention, KVCache, SelfAttention
+from .config import Grid, ScaleSchedule, TransformerConfig
+from .rope import rope_table
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Self-attention, feed-forward, cross-attention, each residual. No AdaLN: the norms have no parameters."""
+
+    def __init__(self, config: TransformerConfig, drop_path: float):
+        super().__init__()
+        self.drop_path = drop_path
+        self.attention = SelfAttention(config.width, config.heads)
+        self.ffn = FeedForward(config.width, round(config.width * config.mlp_ratio))
+        self.cross = CrossAttention(config.width, config.heads)
+
+    def forward(
+        self,
+        x_BlD: Tensor,
+        rope: Tensor,
+        keys_values: tuple[Tensor, Tensor],
+        mask_LL: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        x = x_BlD + self._drop(self.attention(_norm(x_BlD), rope, mask_LL, cache))
+        x = x + self._drop(self.ffn(_norm(x)))
+        return x + self._drop(self.cross(x, keys_values, rope))
+
+    def _drop(self, branch_BlD: Tensor) -> Tensor:
+        """Stochastic depth: a sample loses the branch with probability `drop_path`, in training only."""
+        if not self.training or self.drop_path == 0:
+            return branch_BlD
+        keep = 1 - self.drop_path
+        mask = branch_BlD.new_empty(branch_BlD.shape[0], 1, 1).bernoulli_(keep)
+        return branch_BlD * mask / keep
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+@dataclass
+class Rollout:
+    """What a rollout carries from scale to scale."""
+
+    grid: Grid
+    start_BlD: Tensor  #: input of scale 0
+    keys_values: list[tuple[Tensor, Tensor]]  #: of the condition, per block
+    caches: list[KVCache]
+    aligned: list[Tensor] = field(default_factory=list)  #: projected degraded latent per scale, if configured
+
+
+class NextScaleTransformer(nn.Module):
+    """`forward` is teacher forcing over all scales at once; `begin` and `step` are the rollout, one scale a call.
+
+    Embeddings and the head stay in float32; the blocks compute in the dtype of their weights.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, scales: ScaleSchedule, latent_channels: int, codebook_size: int
+    ):
+        super().__init__()
+        self.config = config
+        self.scales = scales
+        width = config.width
+        self.word_embed = nn.Linear(latent_channels, width)
+        # The start vector is the last row, "no class"; the published table keeps VAR's 1000 ImageNet rows too.
+        self.class_embed = nn.Embedding(config.classes + 1, width)
+        self.scale_embed = nn.Embedding(len(scales), width)
+        self.condition_proj = nn.Linear(latent_channels, latent_channels)
+        self.condition_embed = nn.Linear(latent_channels, width)
+        self.condition_level = nn.Parameter(torch.zeros(width))
+        self.start_embed = nn.Linear(latent_channels, width)
+        self.start_gain = nn.Parameter(torch.zeros(()))
+        self.aligned_embed = nn.Linear(latent_channels, width) if config.aligned_condition else None
+        deepest = max(config.depth - 1, 1)
+        self.blocks = nn.ModuleList(Block(config, config.drop_path * i / deepest) for i in range(config.depth))
+        self.head = nn.Linear(width, codebook_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """VAR's initialisation; gains stay zero, so conditioning starts neutral."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=(1 / self.config.width / 3) ** 0.5)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.head.weight.mul_(0.02)
+            for block in self.blocks:
+                block.attention.proj.weight.div_((2 * len(self.blocks)) ** 0.5)  # type: ignore[union-attr, operator]
+                block.ffn.fc2.weight.div_((2 * len(self.blocks)) ** 0.5)  # type: ignore[union-attr, operator]
+
+    @property
+    def block_dtype(self) -> torch.dtype:
+        return self.head.weight.dtype if not self.blocks else self.blocks[0].ffn.fc1.weight.dtype  # type: ignore
+
+    def forward(self, teacher_BLC: Tensor, condition_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher forcing.
+
+        teacher_BLC: (B, L - l_0, C), from `MultiScaleQuantizer.teacher_forcing_input`.
+        condition_BCHW: the degraded image's latent before `quant_conv`.
+        Returns logits (B, L, V) in float32 and the last block's hidden states (B, L, D).
+        """
+        grid = (condition_BCHW.shape[-2], condition_BCHW.shape[-1])
+        start_BlD, condition_BMD, aligned = self._embed_condition(condition_BCHW)
+        bounds = self.scales.bounds(grid)
+        levels = torch.cat([torch.full((end - begin,), k) for k, (begin, end) in enumerate(bounds)])
+        levels_L = levels.to(condition_BCHW.device)
+        x_BLD = torch.cat([start_BlD, self.word_embed(teacher_BLC.float())], 1) + self.scale_embed(levels_L)
+        if aligned:
+            x_BLD = x_BLD + torch.cat(aligned, 1)
+        mask_LL = levels_L[:, None] >= levels_L[None, :]
+        rope = self._rope(grid, tuple(self.scales.grids(grid)), condition_BCHW)
+        rope_final = self._rope(grid, (grid,), condition_BCHW)
+        x_BLD = x_BLD.to(self.block_dtype)
+        for block in self.blocks:
+            keys_values = block.cross.keys_values(condition_BMD, rope_final)  # type: ignore[union-attr, operator]
+            x_BLD = block(x_BLD, rope, keys_values, mask_LL=mask_LL)
+        return self._logits(x_BLD), x_BLD
+
+    def begin(self, condition_BCHW: Tensor) -> Rollout:
+        """Everything of a rollout that does not depend on the tokens."""
+        grid = (condition_BCHW.shape[-2], condition_BCHW.shape[-1])
+        start_BlD, condition_BMD, aligned = self._embed_condition(condition_BCHW)
+        rope_final = self._rope(grid, (grid,), condition_BCHW)
+        batch, length = condition_BCHW.shape[0], self.scales.length(grid)
+        heads, head_width = self.config.heads, self.config.head_width
+        return Rollout(
+            grid=grid,
+            start_BlD=start_BlD,
+            keys_values=[b.cross.keys_values(condition_BMD, rope_final) for b in self.blocks],  # type: ignore
+            caches=[KVCache(batch, heads, length, head_width, condition_BMD) for _ in self.blocks],
+            aligned=aligned,
+        )
+
+    def step(self, k: int, input_BlC: Tensor | None, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """One scale. input_BlC is `MultiScaleQuantizer.next_input(k)`, None for scale 0.
+
+        Returns logits (B, l, V) in float32 and the last block's hidden states (B, l, D).
+        """
+        x_BlD = rollout.start_BlD if input_BlC is None else self.word_embed(input_BlC.float())
+        x_BlD = x_BlD + self.scale_embed.weight[k]
+        if rollout.aligned:
+            x_BlD = x_BlD + rollout.aligned[k]
+        rope = self._rope(rollout.grid, (self.scales.grids(rollout.grid)[k],), x_BlD)
+        x_BlD = x_BlD.to(self.block_dtype)
+        for block, keys_values, cache in zip(self.blocks, rollout.keys_values, rollout.caches, strict=True):
+            x_BlD = block(x_BlD, rope, keys_values, cache=cache)
+        return self._logits(x_BlD), x_BlD
+
+    def _embed_condition(self, condition_BCHW: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Degraded latent -> start tokens (B, l_0, D), condition tokens (B, M, D), aligned inputs per scale."""
+        grid = (condition_BCHW.shape[-2], condition_BCHW.shape[-1])
+        projected_BMC = self.condition_proj(condition_BCHW.float().flatten(2).transpose(1, 2))
+        condition_BMD = self.condition_embed(projected_BMC) + self.condition_level
+        mean_B1C = projected_BMC.mean(1, keepdim=True)
+        start_B1D = self.class_embed.weight[-1] + self.start_gain * self.start_embed(mean_B1C)
+        h, w = self.scales.grids(grid)[0]
+        aligned = [] if self.aligned_embed is None else self._align(condition_BCHW, self.scales.grids(grid))
+        return start_B1D.expand(-1, h * w, -1), condition_BMD.to(self.block_dtype), aligned
+
+    def _align(self, condition_BCHW: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        assert self.aligned_embed is not None
+        resized = (F.interpolate(condition_BCHW.float(), size=grid, mode="area") for grid in grids)
+        return [self.aligned_embed(x.flatten(2).transpose(1, 2)) for x in resized]
+
+    def _logits(self, x_BlD: Tensor) -> Tensor:
+        with torch.autocast(x_BlD.device.type, enabled=False):
+            return self.head(_norm(x_BlD.float()))
+
+    def _rope(self, final: Grid, grids: tuple[Grid, ...], like: Tensor) -> Tensor:
+        return rope_table(grids, final, self.config.head_width, self.config.rope_base, like.device)

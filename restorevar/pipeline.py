@@ -1,0 +1,320 @@
+"""Restorer: a photo in, the same photo restored out. Of any size, and of the same size.
+
+A photo no larger than the tile runs whole. A larger one stays in memory as integers and streams through the model in
+overlapping windows (tiling.py), after a pass over the whole photo, shrunken, that sets the tone for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import tiling
+from .acceleration import DTYPES, pick_device, pick_dtype, prepare
+from .checkpoints import load_model
+from .errors import UserError
+from .images import Photo, from_tensor, photo_from_pil, photo_to_pil, read_photo, to_tensor
+from .models import RestoreVAR
+
+#: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show it
+#: longer sequences than it knows, and gain little.
+TILE = 512
+#: Photos up to this area run whole although larger than a tile: that is faster than four windows and an anchor.
+WHOLE_AREA = 768 * 768
+#: The same where a GPU has the memory for it.
+WHOLE_AREA_CUDA = 1024 * 1024
+#: No window is smaller, photos are padded to it: with less the coarse scales would see nothing but padding.
+MIN_SIDE = 64
+#: Windows share this part of their side with each neighbour.
+OVERLAP = 1 / 8
+#: Tone is what is larger than this part of a window: well below the window, well above the detail.
+TONE_REACH = 1 / 8
+#: Full-size float32 feature maps alive at once in the first level of the decoder; an estimate on the safe side.
+LIVE_MAPS = 12
+#: More windows at once than this make a GPU no faster.
+MAX_BATCH = 32
+
+Progress = Callable[[float], None]
+Picture = TypeVar("Picture", np.ndarray, Tensor)
+
+
+class Restorer:
+    """Restores photos with one model. Read `name`, `sha256` and `settings` to log what was done.
+
+    The model is moved to the device and cast in place. Raises UserError for settings that cannot be.
+
+    `tile`: side of the windows in pixels, rounded up to what the model takes; "auto" decides by photo and device.
+    `batch`: windows per pass of the model. Both are halved for good when memory runs out; `log` is told.
+    `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
+    """
+
+    def __init__(
+        self,
+        model: RestoreVAR,
+        *,
+        name: str = "custom",
+        sha256: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
+        fidelity: float | None = None,
+        log: Callable[[str], None] = logging.getLogger(__name__).warning,
+    ):
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(self.device, dtype)
+        self.name, self.sha256, self.log = name, sha256, log
+        self.unit = model.config.vqvae.downsample
+        self.tile = _check_tile(model, tile)
+        try:
+            self.fidelity = model.fidelity_weight(fidelity)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self.model = prepare(model, self.device, self.dtype)
+        self.batch = self._check_batch(batch)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = "compact",
+        device: str = "auto",
+        dtype: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
+        fidelity: float | None = None,
+    ) -> Restorer:
+        """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is no such model."""
+        loaded = load_model(name)
+        return cls(
+            loaded.model,
+            name=loaded.name,
+            sha256=loaded.sha256,
+            device=device,
+            dtype=dtype,
+            tile=tile,
+            batch=batch,
+            fidelity=fidelity,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What results depend on, beside model and photo; plain JSON types."""
+        dtype = next(name for name, kind in DTYPES.items() if kind == self.dtype)
+        return {
+            "device": str(self.device),
+            "dtype": dtype,
+            "tile": self.tile or "auto",
+            "batch": self.batch,
+            "fidelity": self.fidelity,
+        }
+
+    # -------------------------------------------------------------------------------------------- pictures in, out
+
+    def __call__(self, image: Any) -> Any:
+        """The same picture, restored; the kind of the result follows the kind of `image`.
+
+        path or PIL image: a PIL image, upright, of 8 bits (`restore_photo` keeps 16)
+        numpy array [H, W] or [H, W, 1 to 4], uint8, uint16 or float in [0, 1]: the same shape and dtype
+        torch tensor (C, H, W) or (B, C, H, W), C from 1 to 4, float in [0, 1] or uint8: the same shape, dtype, device
+
+        One channel is gray, two are gray and alpha, four are RGB and alpha; alpha is carried through. Floats are
+        worked on in 16 bits. Raises UserError for anything else, and for files that cannot be read.
+        """
+        if isinstance(image, np.ndarray):
+            return self._restore_array(image)
+        if isinstance(image, Tensor):
+            return self._restore_tensor(image)
+        if isinstance(image, Image.Image):
+            return photo_to_pil(self.restore_photo(photo_from_pil(image)))
+        if isinstance(image, str | os.PathLike):
+            return photo_to_pil(self.restore_photo(read_photo(Path(image))))
+        raise UserError(
+            f"cannot restore a {type(image).__name__}: give a path, PIL image, numpy array or tensor"
+        )
+
+    def restore_photo(self, photo: Photo, progress: Progress | None = None) -> Photo:
+        """The photo with restored pixels and everything else as it was. `progress` is told the share done, 0 to 1."""
+        return photo.replaced(self.restore_pixels(photo.rgb, progress))
+
+    def _restore_array(self, array: np.ndarray) -> np.ndarray:
+        samples = array[..., None] if array.ndim == 2 else array
+        if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or not samples.size:
+            raise UserError(f"cannot restore an array of shape {array.shape}: give [H, W] or [H, W, 1 to 4]")
+        colors = 1 if samples.shape[2] < 3 else 3
+        color, alpha = samples[..., :colors], samples[..., colors:]
+        restored = self.restore_pixels(np.repeat(_to_integers(color), 3 // colors, axis=2))
+        if colors == 1:
+            restored = _luma(restored)
+        if array.dtype.kind == "f":
+            restored = restored / 65535.0
+        return np.concatenate([restored.astype(array.dtype), alpha], axis=2).reshape(array.shape)
+
+    def _restore_tensor(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim not in (3, 4):
+            raise UserError(
+                f"cannot restore a tensor of shape {tuple(tensor.shape)}: give (C, H, W) or (B, C, H, W)"
+            )
+        plain = tensor.detach().cpu()
+        plain = plain.float() if plain.is_floating_point() else plain
+        images = [
+            torch.from_numpy(self._restore_array(image.permute(1, 2, 0).numpy())).permute(2, 0, 1)
+            for image in (plain if tensor.ndim == 4 else plain[None])
+        ]
+        return torch.stack(images).reshape(tensor.shape).to(tensor)
+
+    # -------------------------------------------------------------------------------------------- the path of a photo
+
+    def restore_pixels(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """Pixels [H, W, 3] of uint8 or uint16, restored, as a new array of the same shape and dtype."""
+        while True:
+            window = self._window(*rgb.shape[:2])
+            try:
+                return self._restore_windows(rgb, window, progress or _ignore)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # Here, not above: while the exception is handled, it keeps the tensors alive.
+            self._make_room(window)
+
+    def _restore_windows(self, rgb: np.ndarray, window: tuple[int, int], progress: Progress) -> np.ndarray:
+        """Plan, anchor, restore, blend: rows of integers come out as soon as they are final."""
+        side = max(window)
+        plan = tiling.plan(*rgb.shape[:2], window, overlap=int(side * OVERLAP))
+        tone = self._tone(rgb, side) if len(plan) > 1 else None
+        restored = np.empty_like(rgb)
+        windows = self._stream(rgb, plan, window, tone, progress)
+        for top, rows in tiling.merge_bands(windows, plan):
+            restored[top : top + rows.shape[1]] = from_tensor(rows, rgb.dtype)
+        return restored
+
+    def _stream(
+        self,
+        rgb: np.ndarray,
+        plan: tiling.Plan,
+        window: tuple[int, int],
+        tone: tiling.Tone | None,
+        progress: Progress,
+    ) -> Iterator[Tensor]:
+        """The restored windows (3, h, w) of the plan, in its order, a batch of them in float at a time."""
+        places = plan.places()
+        done = 0
+        while batch := list(islice(places, self.batch)):
+            degraded = torch.stack([to_tensor(rgb[rows, columns]) for rows, columns in batch])
+            restored = self._run_model(degraded, window)
+            for (rows, columns), before, after in zip(batch, degraded, restored, strict=True):
+                yield after if tone is None else tone.match(before, after, rows.start, columns.start)
+            done += len(batch)
+            progress(done / len(plan))
+
+    def _tone(self, rgb: np.ndarray, size: int) -> tiling.Tone:
+        """The anchor: the whole photo, shrunken to `size` pixels, restored at once."""
+        degraded, scale = tiling.shrink(rgb, size)
+        restored = self._run_model(degraded[None], self._window(*degraded.shape[1:]))[0]
+        # Below one pixel of the anchor it has nothing to say.
+        return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
+
+    def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int]) -> Tensor:
+        """The model on images in [-1, 1] no larger than `window`, reflected up to it; the result on the CPU."""
+        height, width = degraded_B3HW.shape[-2:]
+        padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
+        restored = self.model.restore(padded, fidelity=self.fidelity)
+        return restored[..., :height, :width].float().cpu()
+
+    # -------------------------------------------------------------------------------------------- sizes and memory
+
+    def _window(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what the model is shown of a photo of this size; at least the photo if it runs whole."""
+        if not self.model.config.any_window:
+            return self.model.config.window, self.model.config.window
+        high, wide = (_round_up(max(side, MIN_SIDE), self.unit) for side in (height, width))
+        tile = self.tile or _round_up(TILE, self.unit)
+        # Not a long strip, however small: the model knows photos.
+        if self.tile is None and high * wide <= self._whole_area() and max(high, wide) <= 2 * tile:
+            return high, wide
+        return min(high, tile), min(wide, tile)
+
+    def _whole_area(self) -> int:
+        roomy = self.device.type == "cuda" and self._windows_that_fit(WHOLE_AREA_CUDA) >= 1
+        return WHOLE_AREA_CUDA if roomy else WHOLE_AREA
+
+    def _windows_that_fit(self, area: int) -> int:
+        """How many windows of `area` pixels half of the GPU's free memory holds, by estimate."""
+        vqvae = self.model.config.vqvae
+        need = area * LIVE_MAPS * 4 * vqvae.widths[0] / vqvae.patch**2
+        return int(torch.cuda.mem_get_info(self.device)[0] / 2 / need)
+
+    def _check_batch(self, batch: int | str) -> int:
+        if isinstance(batch, int) and not isinstance(batch, bool) and batch >= 1:
+            return batch
+        if batch != "auto":
+            raise UserError(f"batch is auto or a number of windows from 1, not {batch!r}")
+        if self.device.type != "cuda":
+            return 1  # a single window keeps all cores busy
+        return max(1, min(MAX_BATCH, self._windows_that_fit((self.tile or TILE) ** 2)))
+
+    def _make_room(self, window: tuple[int, int]) -> None:
+        """After memory ran out: halve the batch, or else the tile. UserError if neither can be."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        smaller = _round_up(max(window) // 2, self.unit)
+        if self.batch > 1:
+            self.batch //= 2
+        elif self.model.config.any_window and MIN_SIDE <= smaller < max(window):
+            self.tile = smaller
+        else:
+            raise UserError(
+                f"not enough memory on {self.device} for a window of {window[0]}x{window[1]} pixels"
+            )
+        self.log(
+            f"out of memory on {self.device}: going on with batch {self.batch}, tile {self.tile or 'auto'}"
+        )
+
+
+def _check_tile(model: RestoreVAR, tile: int | str) -> int | None:
+    """The tile as the model takes it, None for "auto"."""
+    unit, native = model.config.vqvae.downsample, model.config.window
+    if tile == "auto":
+        return None if model.config.any_window else native
+    if not isinstance(tile, int) or tile < MIN_SIDE:
+        raise UserError(f"tile is auto or a number of pixels from {MIN_SIDE}, not {tile!r}")
+    if not model.config.any_window and tile != native:
+        raise UserError(f"this model takes tiles of {native} pixels only, not {tile}")
+    return _round_up(tile, unit)
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On the CPU, torch has no exception of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _ignore(share: float) -> None:
+    """The progress of those who do not ask."""
+
+
+def _to_integers(samples: np.ndarray) -> np.ndarray:
+    """Samples as uint8 or uint16; floats in [0, 1] become 16 bits."""
+    if samples.dtype in (np.uint8, np.uint16):
+        return samples
+    if samples.dtype.kind != "f":
+        raise UserError(f"cannot restore {samples.dtype} samples: give uint8, uint16 or float in [0, 1]")
+    if not (samples.min() >= 0 and samples.max() <= 1):  # false for NaN too
+        raise UserError("float samples must lie in [0, 1]")
+    return np.round(samples * np.float64(65535)).astype(np.uint16)
+
+
+def _luma(rgb: np.ndarray) -> np.ndarray:
+    """[H, W, 1] Rec. 601 luma of [H, W, 3], in the same type."""
+    return ((rgb @ np.array([[299], [587], [114]], np.uint32) + 500) // 1000).astype(rgb.dtype)

@@ -1,0 +1,38 @@
+"""Losses of the stages; images are (B, 3, H, W) in [-1, 1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def psnr(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
+    """PSNR in dB per image, (B,), of images in [-1, 1]."""
+    error = (a_B3HW.float() - b_B3HW.float()).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error.clamp_min(1e-10))
+
+
+def ssim(a_B3HW: Tensor, b_B3HW: Tensor, window: int = 7) -> Tensor:
+    """Mean SSIM with a uniform window (Wang et al. 2004), differentiable; a scalar, 1 for equal images."""
+    a, b = (a_B3HW.float() + 1) / 2, (b_B3HW.float() + 1) / 2
+    c1, c2 = 0.01**2, 0.03**2
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, stride=1)
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    covariance = mean(a * b) - mean_a * mean_b
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return (numerator / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()
+
+
+def gradient_l1(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
+    """L1 between horizontal and vertical differences: edges count, flat tone does not."""
+
+    def differences(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+    pairs = zip(differences(a_B3HW.float()), differences(b_B3HW.float()), strict=True)
+    return sum((F.l1_loss(x, y) for x, y in pairs), start=torch.zeros((), device=a_B3HW.device))

@@ -1,0 +1,49 @@
+"""What several test files share: the published-code fixture and tiny models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from restorevar.models import RestoreVAR
+from restorevar.models.config import debug
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def official() -> dict[str, dict[str, Tensor]]:
+    """The published code's tensors at small random weights, by prefix: vae, var, input, expected."""
+    parts: dict[str, dict[str, Tensor]] = {"vae": {}, "var": {}, "input": {}, "expected": {}}
+    for key, tensor in load_file(FIXTURES / "official_small.safetensors").items():
+        part, name = key.split(".", 1)
+        parts[part][name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    for name in ("freqs_cis", "freqs_cis_cross"):  # stored as pairs of reals
+        parts["var"][name] = torch.view_as_complex(parts["var"][name].contiguous())
+    return parts
+
+
+def published_keys(file: str) -> dict[str, tuple[list[int], str]]:
+    """Key -> (shape, dtype) of a published checkpoint."""
+    for listing in ("official_d16_512_keys.json", "var_d16_256_keys.json"):
+        keys = json.loads((FIXTURES / listing).read_text())
+        if file in keys:
+            return keys[file]
+    raise KeyError(file)
+
+
+@pytest.fixture
+def tiny() -> RestoreVAR:
+    """The debug model with every gain and zero-initialised layer set to something, so that all parts matter."""
+    torch.manual_seed(0)
+    model = RestoreVAR(debug()).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.abs().sum() == 0:
+                parameter.normal_(std=0.1)
+    return model.requires_grad_(False)

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+from torch import Generator, Tensor
+
+from restorevar.data.degradations import (
+    DEGRADATIONS,
+    blur,
+    haze,
+    jpeg,
+    low_light,
+    rain,
+    snow,
+    to_linear,
+    to_srgb,
+)
+from restorevar.data.mixes import MIXES, Mix, degrade
+from restorevar.errors import UserError
+
+TASKS = list(DEGRADATIONS)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def photo_13HW(height: int = 128, width: int = 160) -> Tensor:
+    pixels = torch.from_numpy(data.astronaut()[:height, 150 : 150 + width].copy())
+    return pixels.permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture(scope="module")
+def photos_B3HW() -> Tensor:
+    return photo_13HW().repeat(8, 1, 1, 1)
+
+
+def psnr_to(clean_B3HW: Tensor, other_B3HW: Tensor) -> float:
+    errors_B = ((clean_B3HW - other_B3HW) ** 2).mean(dim=(1, 2, 3)).clamp(min=1e-10)
+    return float((-10 * errors_B.log10()).mean())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_keeps_shape_and_range_and_leaves_the_input_alone(task: str, photos_B3HW: Tensor) -> None:
+    before_B3HW = photos_B3HW.clone()
+    strength_B = torch.linspace(0, 1, len(photos_B3HW))
+    result_B3HW = DEGRADATIONS[task](photos_B3HW, strength_B, seeded())
+    assert result_B3HW.shape == photos_B3HW.shape
+    assert result_B3HW.dtype == torch.float32
+    assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
+    assert torch.equal(photos_B3HW, before_B3HW)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_seed_decides_everything(task: str, photos_B3HW: Tensor) -> None:
+    strength_B = torch.full((len(photos_B3HW),), 0.6)
+    torch.manual_seed(1)
+    first = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(7))
+    torch.manual_seed(2)  # the global generator must not matter
+    second = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(7))
+    other = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(8))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_more_strength_takes_the_image_further_from_clean(task: str, photos_B3HW: Tensor) -> None:
+    clean_B3HW = photos_B3HW.repeat(3, 1, 1, 1)
+    levels = [
+        psnr_to(clean_B3HW, DEGRADATIONS[task](clean_B3HW, torch.full((24,), strength), seeded(3)))
+        for strength in (0.0, 0.35, 0.7, 1.0)
+    ]
+    assert all(weak > strong + 0.3 for weak, strong in itertools.pairwise(levels)), levels
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    task=st.sampled_from(TASKS),
+    height=st.integers(8, 41),
+    width=st.integers(8, 41),
+    strength=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+def test_any_size_from_eight_pixels_on(
+    task: str, height: int, width: int, strength: float, seed: int
+) -> None:
+    image_B3HW = torch.rand(2, 3, height, width, generator=seeded(seed))
+    result_B3HW = DEGRADATIONS[task](image_B3HW, torch.full((2,), strength), seeded(seed))
+    assert result_B3HW.shape == image_B3HW.shape
+    assert torch.isfinite(result_B3HW).all()
+    assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("task", TASKS)
+def test_black_and_white_images_survive(task: str, value: float) -> None:
+    result_B3HW = DEGRADATIONS[task](torch.full((4, 3, 40, 32), value), torch.rand(4), seeded())
+    assert torch.isfinite(result_B3HW).all()
+    assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
+
+
+def test_haze_is_the_scattering_formula(photos_B3HW: Tensor) -> None:
+    """Black and white images give away A and t; with them the formula must give the photograph back."""
+    batch, _, height, width = photos_B3HW.shape
+    depth_BHW = torch.linspace(0.05, 1, height)[None, :, None].expand(batch, height, width)
+    strength_B = torch.linspace(0, 1, batch)
+
+    def hazy(image_B3HW: Tensor) -> Tensor:
+        return haze(image_B3HW, strength_B, seeded(5), depth_BHW=depth_BHW)
+
+    black, white = hazy(torch.zeros_like(photos_B3HW)), hazy(torch.ones_like(photos_B3HW))
+    t_B3HW = white - black
+    air_B3HW = black / (1 - t_B3HW)
+    beta_B3HW = -t_B3HW.log() / depth_BHW[:, None]
+    assert float((air_B3HW - air_B3HW.mean(dim=(2, 3), keepdim=True)).abs().max()) < 1e-3
+    assert float((beta_B3HW - beta_B3HW.mean(dim=(1, 2, 3), keepdim=True)).abs().max()) < 1e-3
+    restored_B3HW = (hazy(photos_B3HW) - air_B3HW * (1 - t_B3HW)) / t_B3HW
+    assert torch.allclose(restored_B3HW, photos_B3HW, atol=1e-4)
+
+
+def test_haze_thickens_with_depth() -> None:
+    depth_BHW = torch.cat([torch.zeros(4, 32, 16), torch.ones(4, 32, 16)], dim=2)
+    result_B3HW = haze(torch.zeros(4, 3, 32, 32), torch.full((4,), 0.8), seeded(), depth_BHW=depth_BHW)
+    assert torch.equal(result_B3HW[..., :16], torch.zeros(4, 3, 32, 16))
+    assert (result_B3HW[..., 16:] > 0.3).all()
+
+
+def test_low_light_darkens_to_the_level_of_lol(photos_B3HW: Tensor) -> None:
+    mild = low_light(photos_B3HW, torch.full((8,), 0.2), seeded()).mean(dim=(1, 2, 3))
+    heavy = low_light(photos_B3HW, torch.full((8,), 0.9), seeded()).mean(dim=(1, 2, 3))
+    assert (mild < photos_B3HW.mean(dim=(1, 2, 3))).all()
+    assert 0.02 < float(heavy.mean()) < 0.2
+
+
+def test_low_light_has_eight_bits(photos_B3HW: Tensor) -> None:
+    levels = low_light(photos_B3HW, torch.full((8,), 0.5), seeded()) * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-3)
+
+
+@pytest.mark.parametrize("fall", [rain, snow])
+def test_rain_and_snow_brighten_dark_images(fall: Callable[..., Tensor], photos_B3HW: Tensor) -> None:
+    dark_B3HW = photos_B3HW * 0.5
+    result_B3HW = fall(dark_B3HW, torch.full((8,), 0.7), seeded())
+    assert (result_B3HW.mean(dim=(1, 2, 3)) > dark_B3HW.mean(dim=(1, 2, 3))).all()
+
+
+def test_blur_keeps_the_mean_and_loses_detail(photos_B3HW: Tensor) -> None:
+    result_B3HW = blur(photos_B3HW, torch.full((8,), 0.8), seeded())
+    assert torch.allclose(result_B3HW.mean(dim=(1, 2, 3)), photos_B3HW.mean(dim=(1, 2, 3)), atol=0.03)
+
+    def detail(image_B3HW: Tensor) -> Tensor:
+        return (image_B3HW[..., 2:] - image_B3HW[..., :-2]).abs().mean(dim=(1, 2, 3))
+
+    assert (detail(result_B3HW) < 0.8 * detail(photos_B3HW)).all()
+
+
+def test_blur_leaves_flat_images_flat() -> None:
+    result_B3HW = blur(torch.full((8, 3, 48, 48), 0.5), torch.full((8,), 0.9), seeded())
+    assert float((result_B3HW - 0.5).abs().mean()) < 0.01
+
+
+def test_srgb_and_linear_are_inverse() -> None:
+    ramp = torch.linspace(0, 1, 256)
+    assert torch.allclose(to_srgb(to_linear(ramp)), ramp, atol=1e-5)
+
+
+def test_jpeg_of_higher_quality_is_closer(photos_B3HW: Tensor) -> None:
+    pair_B3HW = photos_B3HW[:2]
+    low, high = jpeg(pair_B3HW, torch.tensor([50, 95]))
+    assert low.shape == high.shape == pair_B3HW.shape[1:]
+    assert psnr_to(pair_B3HW[:1], high[None]) > psnr_to(pair_B3HW[:1], low[None]) > 20
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_degrade_names_what_it_did(mix: str) -> None:
+    image_B3HW = photo_13HW(32, 32).repeat(64, 1, 1, 1)
+    before_B3HW = image_B3HW.clone()
+    result_B3HW, tasks = degrade(image_B3HW, mix, seeded(2))
+    again_B3HW, tasks_again = degrade(image_B3HW, mix, seeded(2))
+    assert torch.equal(image_B3HW, before_B3HW)
+    assert torch.equal(result_B3HW, again_B3HW) and tasks == tasks_again
+    assert len(tasks) == 64 and set(tasks) <= set(MIXES[mix].weights) and len(set(tasks)) >= 5
+    assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
+
+
+def test_clean_samples_stay_as_they_are_and_others_do_not() -> None:
+    image_B3HW = photo_13HW(48, 48).repeat(32, 1, 1, 1)
+    mix = Mix(weights={"clean": 1, "haze": 1, "lowlight+blur": 1}, strength=(0.3, 0.9), jpeg_probability=1.0)
+    result_B3HW, tasks = degrade(image_B3HW, mix, seeded())
+    untouched = [torch.equal(one, before) for one, before in zip(result_B3HW, image_B3HW, strict=True)]
+    assert untouched == [task == "clean" for task in tasks]
+
+
+def test_shares_of_the_train_mix() -> None:
+    _, tasks = degrade(torch.rand(600, 3, 8, 8, generator=seeded()), "train", seeded())
+    share = {task: tasks.count(task) / len(tasks) for task in set(tasks)}
+    assert 0.14 < share["haze"] < 0.26
+    assert 0.02 < share["clean"] < 0.11
+    assert 0.02 < sum(part for task, part in share.items() if "+" in task) < 0.11
+
+
+def test_one_task_by_name_in_either_order() -> None:
+    image_B3HW = photo_13HW(32, 32).repeat(3, 1, 1, 1)
+    one_B3HW, tasks = degrade(image_B3HW, "haze+rain", seeded())
+    other_B3HW, _ = degrade(image_B3HW, "rain+haze", seeded())
+    assert tasks == ["haze+rain"] * 3
+    assert torch.equal(one_B3HW, other_B3HW)
+
+
+def test_an_unknown_task_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="unknown degradation 'fog'"):
+        degrade(torch.rand(1, 3, 16, 16), "haze+fog", seeded())
+
+
+@pytest.mark.parametrize("fall", [rain, snow])
+def test_small_crops_get_as_much_as_large_ones(fall: Callable[..., Tensor]) -> None:
+    added = [
+        float(fall(torch.full((32, 3, side, side), 0.2), torch.full((32,), 0.6), seeded(1)).mean()) - 0.2
+        for side in (64, 256)
+    ]
+    assert 0.6 < added[0] / added[1] < 1.6

@@ -1,0 +1,217 @@
+"""Contracts between the networks, on tiny random models."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
+from restorevar.models.attention import KVCache
+from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
+from restorevar.models.rope import apply_rope, rope_table
+
+sizes = st.integers(1, 6).map(lambda n: 8 * n)
+
+
+def image(height, width, batch=1, seed=0):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=sizes, width=sizes)
+def test_restore_keeps_shape_and_range_for_any_window(height, width):
+    torch.manual_seed(0)
+    restored = RestoreVAR(debug()).eval().restore(image(height, width))
+    assert restored.shape == (1, 3, height, width) and restored.dtype == torch.float32
+    assert restored.abs().max() <= 1 and torch.isfinite(restored).all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 24), (8, 8)])
+def test_rollout_steps_equal_teacher_forcing(tiny, size):
+    """Mask, cache, rotary offsets and reuse of the condition's keys agree between training and rollout."""
+    condition = tiny.vqvae.encode_condition(image(*size, batch=2))
+    tokens = tiny.vqvae.tokenize(image(*size, batch=2, seed=1))
+    quantizer, grid = tiny.vqvae.quantizer, condition.shape[-2:]
+    teacher = quantizer.teacher_forcing_input(tokens, tuple(grid))
+    logits_BLV, hidden_BLD = tiny.transformer(teacher, condition)
+    rollout = tiny.transformer.begin(condition)
+    f_hat = quantizer.zeros(2, rollout.grid)
+    steps = []
+    for k, tokens_Bl in enumerate(tokens):
+        steps.append(tiny.transformer.step(k, quantizer.next_input(k, f_hat) if k else None, rollout))
+        f_hat = quantizer.accumulate(k, f_hat, tokens_Bl)
+    torch.testing.assert_close(torch.cat([s[0] for s in steps], 1), logits_BLV, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([s[1] for s in steps], 1), hidden_BLD, atol=1e-5, rtol=1e-4)
+
+
+def test_accumulate_equals_decode(tiny):
+    tokens = tiny.vqvae.tokenize(image(32, 48))
+    f_hat = tiny.vqvae.quantizer.zeros(1, (4, 6))
+    for k, tokens_Bl in enumerate(tokens):
+        f_hat = tiny.vqvae.quantizer.accumulate(k, f_hat, tokens_Bl)
+    assert torch.equal(f_hat, tiny.vqvae.quantizer.decode(tokens, (4, 6)))
+
+
+def test_training_quantizer_chooses_the_same_tokens(tiny):
+    latent = tiny.vqvae.encode(image(32, 32, batch=2))
+    quantized = tiny.vqvae.quantizer(latent)
+    for a, b in zip(quantized.tokens, tiny.vqvae.quantizer.tokenize(latent), strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(
+        quantized.latent_BCHW, tiny.vqvae.quantizer.decode(quantized.tokens, (4, 4)), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_quantizer_gradients_reach_codebook_and_encoder(tiny):
+    latent = torch.randn(1, 8, 4, 4, requires_grad=True)
+    quantizer = tiny.vqvae.quantizer.requires_grad_(True)
+    quantized = quantizer(latent)
+    (quantized.loss + quantized.latent_BCHW.sum()).backward()
+    assert quantizer.codebook.weight.grad.abs().sum() > 0
+    assert torch.isfinite(latent.grad).all() and latent.grad.abs().sum() > 0
+
+
+def test_batch_of_two_equals_two_singles(tiny):
+    pair = image(32, 40, batch=2)
+    together = tiny.restore(pair)
+    for i in range(2):
+        torch.testing.assert_close(tiny.restore(pair[i : i + 1])[0], together[i], atol=1e-5, rtol=1e-4)
+
+
+def test_scales_are_reported_in_order_and_the_last_is_the_result(tiny):
+    events = []
+    condition = tiny.vqvae.encode_condition(image(32, 32))
+    f_hat, _ = tiny.generate(condition, events.append)
+    assert [event.scale for event in events] == list(range(4)) and events[0].scales == 4
+    assert torch.equal(events[-1].f_hat_BCHW, f_hat)
+    assert [event.tokens_Bl.shape[1] for event in events] == [1, 4, 9, 16]
+    assert all(torch.equal(e.logits_BlV.argmax(-1), e.tokens_Bl) for e in events)
+
+
+def test_restored_depends_on_every_part(tiny):
+    """A part that is not wired in would go unnoticed by shape tests."""
+    degraded = image(32, 32)
+    reference = tiny.restore(degraded)
+    for part in ("vqvae.encoder", "vqvae.decoder", "vqvae.quantizer", "transformer", "refiner", "fidelity"):
+        parameter = next(p for p in tiny.get_submodule(part).parameters() if p.ndim > 1)
+        saved = parameter.clone()
+        parameter.copy_(parameter.flip(0) * 1.7)
+        assert not torch.equal(tiny.restore(degraded), reference), part
+        parameter.copy_(saved)
+
+
+def test_fidelity_zero_is_the_papers_path(tiny):
+    degraded = image(32, 32)
+    f_hat, hidden = tiny.generate(tiny.vqvae.encode_condition(degraded))
+    plain = tiny.vqvae.decode(tiny.refine(f_hat, hidden))
+    assert torch.equal(tiny.restore(degraded, fidelity=0.0), plain)
+    assert not torch.equal(tiny.restore(degraded, fidelity=1.0), plain)
+    assert torch.equal(tiny.restore(degraded), tiny.restore(degraded, fidelity=1.0))  # the debug model's default
+
+
+def test_new_fidelity_branch_changes_nothing():
+    torch.manual_seed(0)
+    model = RestoreVAR(debug()).eval()
+    degraded = image(32, 32)
+    torch.testing.assert_close(model.restore(degraded, fidelity=1.0), model.restore(degraded, fidelity=0.0))
+
+
+@pytest.mark.parametrize("fidelity", [-0.1, 1.5])
+def test_fidelity_out_of_range_is_refused(tiny, fidelity):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        tiny.restore(image(32, 32), fidelity=fidelity)
+
+
+def test_impossible_shapes_are_refused_with_a_sentence(tiny, official):
+    with pytest.raises(ValueError, match="multiples of 8"):
+        tiny.restore(image(30, 32))
+    with pytest.raises(ValueError, match="expected images"):
+        tiny.restore(torch.zeros(3, 32, 32))
+    from restorevar.official_weights import load_official
+
+    published = load_official(official["vae"], official["var"])
+    with pytest.raises(ValueError, match="64x64"):
+        published.restore(image(32, 64))
+    with pytest.raises(ValueError, match="no fidelity branch"):
+        published.restore(image(64, 64), fidelity=0.5)
+
+
+def test_stochastic_depth_only_in_training():
+    torch.manual_seed(0)
+    values = debug().to_dict()
+    values["transformer"]["drop_path"] = 0.9
+    model = RestoreVAR(RestoreVARConfig.from_dict(values))
+    teacher, condition = torch.randn(4, 29, 8), torch.randn(4, 8, 4, 4)
+    model.eval()
+    assert torch.equal(model.transformer(teacher, condition)[1], model.transformer(teacher, condition)[1])
+    model.train()
+    assert not torch.equal(model.transformer(teacher, condition)[1], model.transformer(teacher, condition)[1])
+
+
+def test_later_scales_cannot_be_seen():
+    torch.manual_seed(0)
+    model = RestoreVAR(debug()).eval()
+    teacher, condition = torch.randn(1, 29, 8), torch.randn(1, 8, 4, 4)
+    before = model.transformer(teacher, condition)[0]
+    teacher[:, 13:] += 1  # inputs of the last scale
+    after = model.transformer(teacher, condition)[0]
+    assert torch.equal(before[:, :14], after[:, :14]) and not torch.equal(before[:, 14:], after[:, 14:])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_there_and_back_through_json(name):
+    config = PRESETS[name]()
+    assert RestoreVARConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_impossible_configs_are_refused():
+    for make in (
+        lambda: ScaleSchedule((1,)),
+        lambda: ScaleSchedule((2, 2)),
+        lambda: ScaleSchedule((0, 1)),
+        lambda: VQVAEConfig(widths=(33,)),
+        lambda: VQVAEConfig(widths=()),
+        lambda: TransformerConfig(width=100, heads=16),
+        lambda: RestoreVARConfig.from_dict({"surprise": 1}),
+        lambda: RestoreVARConfig.from_dict({"refiner": {"surprise": 1}}),
+    ):
+        with pytest.raises(ValueError):
+            make()
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_schedule_of_any_window(height, width):
+    scales = ScaleSchedule()
+    grids = scales.grids((height, width))
+    assert len(grids) == 10 and grids[-1] == (height, width)
+    assert all(1 <= a <= b for g, n in zip(grids, grids[1:], strict=False) for a, b in zip(g, n, strict=True))
+    assert scales.length((height, width)) == sum(h * w for h, w in grids) == scales.bounds((height, width))[-1][1]
+
+
+def test_native_schedule_is_the_papers():
+    scales = ScaleSchedule()
+    assert scales.length() == 2240
+    assert scales.grids() == [(s, s) for s in (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)]
+    assert PRESETS["paper"]().window == 512 and PRESETS["compact"]().window == 512
+
+
+def test_rope_depends_on_distance_only():
+    table = rope_table(((8, 8),), (8, 8), 16, 10000.0, torch.device("cpu"))
+    q, k = torch.randn(1, 1, 1, 16), torch.randn(1, 1, 1, 16)
+    turned_q = apply_rope(q.expand(1, 1, 64, 16), table)[0, 0]
+    turned_k = apply_rope(k.expand(1, 1, 64, 16), table)[0, 0]
+    score = turned_q @ turned_k.T
+    torch.testing.assert_close(score[0, 9], score[18, 27])  # one down, one right, from two places
+    torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(64))
+
+
+def test_cache_views_grow():
+    cache = KVCache(1, 2, 5, 4, torch.zeros(1))
+    first = torch.ones(1, 2, 2, 4)
+    assert cache.append(first, first)[0].shape[2] == 2
+    k, v = cache.append(first[:, :, :1] * 3, first[:, :, :1])
+    assert k.shape[2] == 3 and k[0, 0, :, 0].tolist() == [1, 1, 3] and v.shape == k.shape
