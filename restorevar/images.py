@@ -56,7 +56,6 @@ MAX_PIXELS = 200_000_000
 _DEEP_FORMATS = ("PNG", "TIFF")  # can hold 16 bits
 _OPAQUE_FORMATS = ("JPEG", "BMP")  # cannot hold alpha (in BMP, readers disagree about it)
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
-_GRAY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 _SIMPLE_CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "PA": "RGBA"}
 _BAND = 1 << 22  # pixels worked on at once
@@ -722,7 +721,7 @@ def _encode_deep_png(photo: Photo, stream: IO[bytes]) -> None:
 
 def _png_pixels(samples: np.ndarray) -> Iterator[bytes]:
     """The compressed pixels of a 16-bit PNG, each byte less the byte of the pixel to its left (filter 1)."""
-    packer = zlib.compressobj(6, strategy=zlib.Z_FILTERED)
+    packer = zlib.compressobj(4, strategy=zlib.Z_FILTERED)
     step = 2 * samples.shape[2]
     for rows in _row_bands(samples):
         raw = samples[rows].astype(">u2").view(np.uint8).reshape(len(samples[rows]), -1)
@@ -762,7 +761,7 @@ def _deflated(band: np.ndarray) -> bytes:
     """Rows of samples as TIFF's Deflate wants them: differences to the pixel on the left, little-endian."""
     differences = band.copy()
     differences[:, 1:] -= band[:, :-1]
-    return zlib.compress(differences.astype(band.dtype.newbyteorder("<"), copy=False).data, 6)
+    return zlib.compress(differences.astype(band.dtype.newbyteorder("<"), copy=False).data, 4)
 
 
 def _tiff_directory(photo: Photo, samples: np.ndarray, raw: bool) -> TiffImagePlugin.ImageFileDirectory_v2:

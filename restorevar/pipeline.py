@@ -1,7 +1,7 @@
 """Restorer: a photo in, the same photo restored out. Of any size, and of the same size.
 
-A photo no larger than the tile runs whole. A larger one stays in memory as integers and streams through the model in
-overlapping windows (tiling.py), after a pass over the whole photo, shrunken, that sets the tone for all of them.
+A photo no larger than the tile runs whole. A larger one stays in memory as integers and streams through the
+model in overlapping windows (tiling.py), after a pass over the whole photo, shrunken, that sets their tone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,10 +25,10 @@ from .errors import UserError
 from .images import Photo, from_tensor, photo_from_pil, photo_to_pil, read_photo, to_tensor
 from .models import RestoreVAR
 
-#: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show it
-#: longer sequences than it knows, and gain little.
+#: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show
+#: it longer sequences than it knows, and gain little.
 TILE = 512
-#: Photos up to this area run whole although larger than a tile: that is faster than four windows and an anchor.
+#: Photos up to this area run whole although larger than a tile: faster than four windows and an anchor.
 WHOLE_AREA = 768 * 768
 #: The same where a GPU has the memory for it.
 WHOLE_AREA_CUDA = 1024 * 1024
@@ -38,13 +38,12 @@ MIN_SIDE = 64
 OVERLAP = 1 / 8
 #: Tone is what is larger than this part of a window: well below the window, well above the detail.
 TONE_REACH = 1 / 8
-#: Full-size float32 feature maps alive at once in the first level of the decoder; an estimate on the safe side.
+#: Float32 feature maps alive at once in the finest level of the decoder; an estimate on the safe side.
 LIVE_MAPS = 12
 #: More windows at once than this make a GPU no faster.
 MAX_BATCH = 32
 
 Progress = Callable[[float], None]
-Picture = TypeVar("Picture", np.ndarray, Tensor)
 
 
 class Restorer:
@@ -52,7 +51,7 @@ class Restorer:
 
     The model is moved to the device and cast in place. Raises UserError for settings that cannot be.
 
-    `tile`: side of the windows in pixels, rounded up to what the model takes; "auto" decides by photo and device.
+    `tile`: side of the windows in pixels, rounded up to what the model takes; "auto": by photo and device.
     `batch`: windows per pass of the model. Both are halved for good when memory runs out; `log` is told.
     `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
     """
@@ -92,7 +91,7 @@ class Restorer:
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
     ) -> Restorer:
-        """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is no such model."""
+        """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is none such."""
         loaded = load_model(name)
         return cls(
             loaded.model,
@@ -117,17 +116,17 @@ class Restorer:
             "fidelity": self.fidelity,
         }
 
-    # -------------------------------------------------------------------------------------------- pictures in, out
+    # --------------------------------------------------------------------------------------- pictures in, out
 
     def __call__(self, image: Any) -> Any:
         """The same picture, restored; the kind of the result follows the kind of `image`.
 
         path or PIL image: a PIL image, upright, of 8 bits (`restore_photo` keeps 16)
         numpy array [H, W] or [H, W, 1 to 4], uint8, uint16 or float in [0, 1]: the same shape and dtype
-        torch tensor (C, H, W) or (B, C, H, W), C from 1 to 4, float in [0, 1] or uint8: the same shape, dtype, device
+        torch tensor (C, H, W) or (B, C, H, W), C 1 to 4, float in [0, 1] or uint8: the same in all this
 
-        One channel is gray, two are gray and alpha, four are RGB and alpha; alpha is carried through. Floats are
-        worked on in 16 bits. Raises UserError for anything else, and for files that cannot be read.
+        One channel is gray, two are gray and alpha, four are RGB and alpha; alpha is carried through. Floats
+        are worked on in 16 bits. Raises UserError for anything else, and for files that cannot be read.
         """
         if isinstance(image, np.ndarray):
             return self._restore_array(image)
@@ -142,7 +141,7 @@ class Restorer:
         )
 
     def restore_photo(self, photo: Photo, progress: Progress | None = None) -> Photo:
-        """The photo with restored pixels and everything else as it was. `progress` is told the share done, 0 to 1."""
+        """The photo with restored pixels, all else as it was. `progress` is told the share done, 0 to 1."""
         return photo.replaced(self.restore_pixels(photo.rgb, progress))
 
     def _restore_array(self, array: np.ndarray) -> np.ndarray:
@@ -171,7 +170,7 @@ class Restorer:
         ]
         return torch.stack(images).reshape(tensor.shape).to(tensor)
 
-    # -------------------------------------------------------------------------------------------- the path of a photo
+    # ------------------------------------------------------------------------------------ the path of a photo
 
     def restore_pixels(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Pixels [H, W, 3] of uint8 or uint16, restored, as a new array of the same shape and dtype."""
@@ -187,8 +186,9 @@ class Restorer:
 
     def _restore_windows(self, rgb: np.ndarray, window: tuple[int, int], progress: Progress) -> np.ndarray:
         """Plan, anchor, restore, blend: rows of integers come out as soon as they are final."""
+        height, width, _ = rgb.shape
         side = max(window)
-        plan = tiling.plan(*rgb.shape[:2], window, overlap=int(side * OVERLAP))
+        plan = tiling.plan(height, width, window, overlap=int(side * OVERLAP))
         tone = self._tone(rgb, side) if len(plan) > 1 else None
         restored = np.empty_like(rgb)
         windows = self._stream(rgb, plan, window, tone, progress)
@@ -210,10 +210,10 @@ class Restorer:
         while batch := list(islice(places, self.batch)):
             degraded = torch.stack([to_tensor(rgb[rows, columns]) for rows, columns in batch])
             restored = self._run_model(degraded, window)
-            for (rows, columns), before, after in zip(batch, degraded, restored, strict=True):
-                yield after if tone is None else tone.match(before, after, rows.start, columns.start)
             done += len(batch)
             progress(done / len(plan))
+            for (rows, columns), before, after in zip(batch, degraded, restored, strict=True):
+                yield after if tone is None else tone.match(before, after, rows.start, columns.start)
 
     def _tone(self, rgb: np.ndarray, size: int) -> tiling.Tone:
         """The anchor: the whole photo, shrunken to `size` pixels, restored at once."""
@@ -223,16 +223,16 @@ class Restorer:
         return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
 
     def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int]) -> Tensor:
-        """The model on images in [-1, 1] no larger than `window`, reflected up to it; the result on the CPU."""
+        """The model on images in [-1, 1] no larger than `window`, reflected up to it. Result on the CPU."""
         height, width = degraded_B3HW.shape[-2:]
         padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
         restored = self.model.restore(padded, fidelity=self.fidelity)
         return restored[..., :height, :width].float().cpu()
 
-    # -------------------------------------------------------------------------------------------- sizes and memory
+    # --------------------------------------------------------------------------------------- sizes and memory
 
     def _window(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what the model is shown of a photo of this size; at least the photo if it runs whole."""
+        """Height and width of what the model is shown at once of a photo of this size."""
         if not self.model.config.any_window:
             return self.model.config.window, self.model.config.window
         high, wide = (_round_up(max(side, MIN_SIDE), self.unit) for side in (height, width))

@@ -1,13 +1,13 @@
-"""Large photos in overlapping windows: where they lie, how they blend, how they agree in tone. Pure functions.
+"""Large photos in overlapping windows: where they lie, how they agree in tone and blend. Pure functions.
 
-    plan ── windows of the photo ── (restore each) ── Tone.match ── merge_bands ── rows of the photo, top to bottom
+    plan -> windows of the photo -> (restore each) -> Tone.match -> merge_bands -> rows, top to bottom
 
-Blending is separable: the weights of the windows along one axis sum to one at every pixel, so no buffer of summed
-weights is needed and a row of windows is final as soon as the next one starts.
+Blending is separable: the weights of the windows along one axis sum to one at every pixel. So no buffer of
+summed weights is needed, and rows are final as soon as the next row of windows starts.
 
-Tone is needed because haze and darkness belong to the whole photo, while each window sees its own part only and
-guesses. A restored, shrunken copy of the whole photo says how much the tone changes at each place; each window keeps
-its detail and takes its low frequencies from there.
+Tone is needed because haze and darkness belong to the whole photo, while each window sees its own part only
+and guesses. A restored, shrunken copy of the whole photo says how much the tone changes at each place; each
+window keeps its detail and takes its low frequencies from there.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-# ------------------------------------------------------------------------------------------------ where
+# ------------------------------------------------------------------------------------------------------ where
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the windows of a `height` x `width` photo lie. All have the same size, in pixels, and none sticks out."""
+    """Where the windows of a photo lie, in pixels. All have the same size and none sticks out."""
 
     height: int
     width: int
@@ -73,11 +72,11 @@ def _starts(length: int, window: int, overlap: int) -> tuple[int, ...]:
     return tuple(i * (length - window) // steps for i in range(steps + 1))
 
 
-# ------------------------------------------------------------------------------------------------ blending
+# --------------------------------------------------------------------------------------------------- blending
 
 
 def feathers(starts: Sequence[int], window: int) -> list[Tensor]:
-    """Weights [window] of each window along one axis: raised cosines over the overlaps, one in all at any pixel."""
+    """Weights [window] of each window along one axis: raised cosines over the overlaps, sums of one."""
     length = starts[-1] + window
     total = torch.zeros(length, dtype=torch.float64)
     raw = []
@@ -109,7 +108,7 @@ def merge(windows: Iterable[Tensor], plan: Plan) -> Tensor:
 
 
 def merge_bands(windows: Iterable[Tensor], plan: Plan) -> Iterator[tuple[int, Tensor]]:
-    """Blends windows (C, h, w) as they come and yields (top, rows (C, n, W)), finished rows from top to bottom.
+    """Blends windows (C, h, w) as they come; yields (top, rows (C, n, W)), finished rows, downwards.
 
     Only one row of windows is held, in float32. ValueError if there are fewer windows than planned.
     """
@@ -139,7 +138,7 @@ def _blend_row(source: Iterator[Tensor], plan: Plan, down: Tensor) -> Tensor:
     return band
 
 
-# ------------------------------------------------------------------------------------------------ padding
+# ---------------------------------------------------------------------------------------------------- padding
 
 
 def pad_to(image_CHW: Tensor, height: int, width: int) -> Tensor:
@@ -155,7 +154,7 @@ def pad_to(image_CHW: Tensor, height: int, width: int) -> Tensor:
     return image_CHW
 
 
-# ------------------------------------------------------------------------------------------------ tone
+# ------------------------------------------------------------------------------------------------------- tone
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class Tone:
         """The restored window at (top, left) with its own change of tone replaced by the photo's.
 
         Changes are compared, not tones: so a copy too coarse to show what is in the window does no harm.
-        Both changes are averaged over the same cells, and their difference is fitted by planes, within the window
+        Both are averaged over the same cells, and their difference is fitted by planes, within the window
         alone: so there is no bias at its borders.
         """
         whole, own, spread = [], [], []
@@ -189,22 +188,25 @@ class Tone:
 
 
 def shrink(pixels: np.ndarray, size: int) -> tuple[Tensor, tuple[float, float]]:
-    """A photo [H, W, C] of uint8 or uint16 with a side above `size`, shrunken so that its longer side is `size`.
+    """A photo [H, W, C] of uint8 or uint16 with a side above `size`: shrunken, its longer side is `size`.
 
-    Returns (C, h, w) in [-1, 1] and the pixels of the photo per pixel of it, down and across. The photo is read in
+    Returns (C, h, w) in [-1, 1] and the pixels of the photo per pixel of it, down and across. It is read in
     bands; no float copy of it is made.
     """
     factor = max(pixels.shape[:2]) / size
     step = max(1, int(factor))
     blocks = _block_means(pixels, step)
-    rows, columns = (max(1, round(side / factor)) for side in pixels.shape[:2])
-    small = F.interpolate(blocks[None], size=(rows, columns), mode="bilinear", antialias=True)[0]
-    scale = (step * blocks.shape[1] / rows, step * blocks.shape[2] / columns)
-    return small.div_(np.iinfo(pixels.dtype).max / 2).sub_(1), scale
+    matrices, scale = [], []
+    for side, length in zip(blocks.shape[1:], pixels.shape[:2], strict=True):
+        cells = max(1, round(length / factor))
+        matrices.append(_cell_means(torch.linspace(0, side, cells + 1, dtype=torch.float64), side))
+        scale.append(step * side / cells)
+    small = _apply(matrices, blocks)
+    return small.div_(np.iinfo(pixels.dtype).max / 2).sub_(1), (scale[0], scale[1])
 
 
 def _block_means(pixels: np.ndarray, step: int) -> Tensor:
-    """Means of blocks of step x step pixels, (C, ceil(H / step), ceil(W / step)); the last blocks may be smaller."""
+    """Means (C, ceil(H / step), ceil(W / step)) of blocks of step x step pixels; the last may be smaller."""
     height, width = pixels.shape[:2]
     starts = np.arange(0, width, step)
     widths = np.diff(starts, append=width)[:, None]
@@ -223,12 +225,12 @@ def _apply(matrices: Sequence[Tensor], image_CHW: Tensor) -> Tensor:
 
 
 def _cell_edges(side: int, reach: float) -> Tensor:
-    """Borders [n + 1] of equal cells of about half the reach along a side: fine enough for what varies at `reach`."""
+    """Borders [n + 1] of equal cells along a side, of about half the reach: fine enough for the tone."""
     return torch.linspace(0, side, max(1, round(2 * side / reach)) + 1, dtype=torch.float64)
 
 
 def _cell_means(edges: Tensor, size: int) -> Tensor:
-    """Matrix [n, size]: the mean, between each two edges, of a line drawn through `size` samples at 0.5, 1.5, ..."""
+    """Matrix [n, size]: the means, from edge to edge, of the line drawn through samples at 0.5, 1.5, ..."""
     centers = torch.arange(size, dtype=torch.float64) + 0.5
     area = _hat_integral(edges[:, None] - centers)
     weights = area[1:] - area[:-1]
@@ -242,7 +244,7 @@ def _hat_integral(x: Tensor) -> Tensor:
 
 
 def _spread(edges: Tensor, side: int, reach: float) -> Tensor:
-    """Matrix [side, n]: from cells to pixels, by a line fitted around each pixel under a Gaussian of width `reach`.
+    """Matrix [side, n]: from cells to pixels, by a line fitted around each under a Gaussian of width `reach`.
 
     Lines rather than means, for means lag behind a slope wherever the Gaussian is cut off by the border.
     """

@@ -2,7 +2,7 @@
 
 The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here features
 of the degraded image enter the decoder at each resolution through gated convolutions whose last layer starts at zero.
-A weight W in [0, 1] scales them; W = 0 is exactly the paper's path, and training the branch leaves that path untouched.
+A weight W in [0, 1] scales them; W = 0 is exactly the paper's path.
 """
 
 from __future__ import annotations

@@ -86,28 +86,31 @@ class DecoderStage(_OnRollouts):
 
 @dataclass
 class FidelityStage(_OnRollouts):
-    """The fidelity branch at W = 1 on refined rollouts; everything else frozen, so W = 0 does not change."""
+    """The fidelity branch at W = 1, and the decoder with it, on refined rollouts; encoder and quantizer frozen.
+
+    The decoder has to learn to use what the branch brings, and must stay good without it: every few steps train the
+    paper's path, W = 0.
+    """
 
     ssim_weight: float = 0.05
     gradient_weight: float = 0.3
+    paper_path_every: int = 4
     name: str = "fidelity"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         assert model.fidelity is not None, "this model has no fidelity branch"
-        return [model.fidelity]
+        return [model.fidelity, model.vqvae.decoder, model.vqvae.post_quant_conv]
 
     def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
         batch = self._batch(model)
         clean = batch["clean"]
-        output = model.decode_unclamped(batch["refined"], batch["degraded"], 1.0)
+        papers_path = (step + 1) % self.paper_path_every == 0
+        output = model.decode_unclamped(batch["refined"], batch["degraded"], 0.0 if papers_path else 1.0)
         l1, structure, edges = F.l1_loss(output, clean), 1 - ssim(output, clean), gradient_l1(output, clean)
-        loss = l1 + self.ssim_weight * structure + self.gradient_weight * edges
-        return {
-            "loss": loss,
-            "l1": l1,
-            "psnr": psnr(output, clean).mean(),
-            "psnr_degraded": psnr(batch["degraded"], clean).mean(),
-        }
+        losses = {"loss": l1 + self.ssim_weight * structure + self.gradient_weight * edges}
+        if not papers_path:
+            losses |= {"psnr": psnr(output, clean).mean(), "psnr_degraded": psnr(batch["degraded"], clean).mean()}
+        return losses
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return self._gains(model, 1.0)
+        return self._gains(model, 1.0) | {f"{task}_at_0": gain for task, gain in self._gains(model, 0.0).items()}

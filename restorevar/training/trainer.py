@@ -181,17 +181,15 @@ class Log:
     def __init__(self, path: Path, stage: str):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.stage = path, stage
-        self.sums: dict[str, float] = {}
-        self.count = 0
+        self.values: dict[str, list[float]] = {}
 
     def add(self, losses: dict[str, Tensor], norm: Tensor) -> None:
-        self.count += 1
         for name, value in (losses | {"grad": norm}).items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+            self.values.setdefault(name, []).append(float(value.detach()))
 
     def flush(self, step: int, elapsed: float, lr: float) -> None:
-        self.write(step, elapsed, lr=lr, **{name: value / self.count for name, value in self.sums.items()})
-        self.sums, self.count = {}, 0
+        self.write(step, elapsed, lr=lr, **{name: sum(v) / len(v) for name, v in self.values.items()})
+        self.values = {}
 
     def write(self, step: int, elapsed: float, **values: Any) -> None:
         rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in values.items()}

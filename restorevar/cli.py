@@ -1,0 +1,230 @@
+"""The `restorevar` command. Parses options, calls one function per command, turns faults into one line each.
+
+Whatever is heavy is imported inside the commands, so that `--help` and `--version` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version as installed_version
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from .batch import Job, Record, Writing
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="restorevar",
+    help="Restore photographs from haze, rain, snow, low light and blur.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Older typer takes this class from click, newer brings its own; both derive BadParameter from it.
+UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 all done, 1 some files failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageError as error:
+        code = _fail(error.format_message(), USAGE)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _fail("interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Around every command: what the user can mend becomes one line on stderr and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        raise typer.Exit(_fail(str(error), USAGE)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(_fail("interrupted", INTERRUPTED)) from None
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"restorevar: error: {_one_line(message)}", err=True)
+    return code
+
+
+def _one_line(text: str) -> str:
+    """Printable, whatever characters a file name has."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split("\n")))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restorevar {installed_version('restorevar')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that go before the command."""
+
+
+# ---------------------------------------------------------------------------------------------------- restore
+
+
+@app.command()
+def restore(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Images, folders (with subfolders), patterns.")
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for the results; for a single image also a file name.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|DIR|HUB_ID", help="A shipped model, a folder, or a Hub id.")
+    ] = "compact",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision.")] = "auto",
+    tile: Annotated[
+        str, typer.Option(metavar="auto|N", help="Side of the windows of large photos, in pixels.")
+    ] = "auto",
+    batch: Annotated[str, typer.Option(metavar="auto|N", help="Windows per pass of the model.")] = "auto",
+    fidelity: Annotated[
+        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 (none) to 1.")
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="keep|png|jpg|...", help="Format of the results.")] = "keep",
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF; default: as the input.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing results instead of skipping them.")
+    ] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append one line of JSON per file to this log, as files finish."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Restore photos: same size, same format, metadata kept.
+
+    Results that exist already are skipped. Exit code: 0 all done, 1 some failed, 2 wrong usage.
+    """
+    with reporting():
+        windows = {"tile": _auto_or_number("tile", tile), "batch": _auto_or_number("batch", batch)}
+
+        from . import batch as files
+        from .pipeline import Restorer
+
+        writing = files.Writing(None if format == "keep" else format, quality, overwrite)
+        jobs = files.plan_jobs(inputs, out, writing)
+        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity, **windows)
+        counts: Counter[str] = Counter()
+        with _open_log(json) as log, _watching(jobs, writing, quiet) as (progress, tell):
+            for record in files.run(jobs, restorer, writing, progress):
+                counts[record.status] += 1
+                files.append_record(log, record)
+                tell(record)
+        if len(jobs) > 1 and not quiet:
+            typer.echo(", ".join(f"{number} {status}" for status, number in counts.items()))
+        raise typer.Exit(FAILED if counts["failed"] else 0)
+
+
+def _auto_or_number(option: str, text: str) -> Any:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"--{option} is auto or a whole number, not {text!r}") from None
+
+
+def _open_log(path: Path | None) -> AbstractContextManager[IO[str] | None]:
+    if path is None:
+        return nullcontext()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def _watching(
+    jobs: Sequence[Job], writing: Writing, quiet: bool
+) -> Iterator[tuple[Callable[[Job, float], None], Callable[[Record], None]]]:
+    """What shows how far it is, and what tells of each finished file. The bar is for terminals only."""
+
+    def tell(record: Record) -> None:
+        if record.status == "failed":
+            _fail(record.error or "failed", FAILED)
+        elif not quiet:
+            typer.echo(_one_line(str(record)))
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda job, share: None, tell
+        return
+
+    from .batch import count_pixels, is_done
+
+    # Pixels, not files, so that the estimate of the time left holds for a mixture of sizes.
+    pixels = {job: 0 if is_done(job, writing) else max(1, count_pixels(job.source)) for job in jobs}
+    before = dict(zip(jobs, accumulate(pixels.values(), initial=0), strict=False))
+    with _bar() as bar:
+        task = bar.add_task("restoring", total=sum(pixels.values()))
+
+        def progress(job: Job, share: float) -> None:
+            bar.update(
+                task, completed=before[job] + share * pixels[job], description=_one_line(job.source.name)
+            )
+
+        yield progress, tell
+
+
+def _bar() -> Progress:
+    """A progress bar with the time left; lines printed meanwhile appear above it."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=120,  # windows may take many seconds each
+        redirect_stdout=sys.stdout.isatty(),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- models
+
+
+@app.command()
+def models() -> None:
+    """List the models shipped with the package."""
+    with reporting():
+        from .checkpoints import WEIGHTS, available_models, file_sha256, resolve_model
+
+        for name in available_models():
+            weights = resolve_model(name) / WEIGHTS
+            typer.echo(f"{name}  {weights.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(weights)}")
+
+
+# ------------------------------------------------------------------------------------------- further commands

@@ -1,0 +1,127 @@
+"""Photos on disk -> seeded synthetic pairs on disk, and contact sheets to look at."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..errors import UserError
+from .degradations import DEGRADATIONS
+from .mixes import CLEAN, Mix, degrade
+from .photos import find_photos, load_rgb
+
+EVAL_STRENGTH = (0.2, 0.9)
+
+
+@dataclass(frozen=True)
+class MadePair:
+    """One written pair."""
+
+    task: str
+    input: Path
+    target: Path
+
+
+def seed_for(seed: int, name: str, task: str) -> torch.Generator:
+    """A generator of its own for each photo and task: adding photos changes no other pair."""
+    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(f"{task}/{name}".encode()))
+
+
+def degrade_photo(clean_3HW: Tensor, task: str, generator: torch.Generator, strength: tuple[float, float]) -> Tensor:
+    """(3, H, W) uint8 -> (3, H, W) uint8."""
+    mix = Mix(weights={task: 1.0}, strength=strength)
+    degraded, _ = degrade(clean_3HW[None].float() / 255, mix, generator)
+    return degraded[0].mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def make_pairs(
+    inputs: Iterable[Path],
+    out: Path,
+    tasks: Sequence[str] = (),
+    seed: int = 0,
+    strength: tuple[float, float] = EVAL_STRENGTH,
+    max_side: int | None = None,
+    sheet: Path | None = None,
+) -> list[MadePair]:
+    """Write OUT/<task>/input/NAME.png and OUT/<task>/target/NAME.png for every photo and task, and OUT/pairs.json.
+
+    The manifest is the published JSON list (image_path, target_path, degradation, dataset). The same seed gives the
+    same files. `sheet` also writes a contact sheet: a row a photo, a column a task.
+    """
+    tasks = list(tasks) or [*DEGRADATIONS]
+    photos = [file for path in inputs for file in (find_photos(path) if path.is_dir() else [path])]
+    if not photos:
+        raise UserError("no photographs given")
+    stems = [photo.stem for photo in photos]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
+        raise UserError(f"two photographs are named {min(twice)!r}; their pairs would overwrite each other")
+    pairs, rows = [], []
+    for photo in photos:
+        clean = _shrunk(load_rgb(photo), max_side)
+        made = {task: degrade_photo(clean, task, seed_for(seed, photo.stem, task), strength) for task in tasks}
+        for task, degraded in made.items():
+            pair = MadePair(task, out / task / "input" / f"{photo.stem}.png", out / task / "target" / f"{photo.stem}.png")
+            _save(degraded, pair.input)
+            _save(clean, pair.target)
+            pairs.append(pair)
+        if sheet is not None:
+            rows.append([clean, *made.values()])
+    _write_manifest(pairs, out)
+    if sheet is not None:
+        contact_sheet(rows, ["clean", *tasks]).save(sheet)
+    return pairs
+
+
+#: Our task names -> those of the published manifests.
+PUBLISHED_NAMES = {"haze": "Haze", "rain": "Rain", "snow": "Snow", "lowlight": "Low-light", "blur": "Motion blur"}
+
+
+def _write_manifest(pairs: Sequence[MadePair], out: Path) -> None:
+    rows = [
+        {
+            "image_path": str(pair.input.relative_to(out)),
+            "target_path": str(pair.target.relative_to(out)),
+            "degradation": PUBLISHED_NAMES.get(pair.task, "Clean" if pair.task == CLEAN else "Mixed"),
+            "dataset": f"synthetic-{pair.task}",
+        }
+        for pair in pairs
+    ]
+    (out / "pairs.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def contact_sheet(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], cell: int = 256) -> Image.Image:
+    """Rows of (3, H, W) uint8 images, each shrunk into a cell, under their column titles."""
+    sheet = Image.new("RGB", (cell * len(titles), 20 + cell * len(rows)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        draw.text((column * cell + 4, 4), title, fill="black")
+    for y, row in enumerate(rows):
+        for x, pixels in enumerate(row):
+            image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+            image.thumbnail((cell - 2, cell - 2), Image.Resampling.LANCZOS)
+            sheet.paste(image, (x * cell, 20 + y * cell))
+    return sheet
+
+
+def _shrunk(photo_3HW: Tensor, max_side: int | None) -> Tensor:
+    longest = max(photo_3HW.shape[1:])
+    if max_side is None or longest <= max_side:
+        return photo_3HW
+    size = [max(8, round(side * max_side / longest)) for side in photo_3HW.shape[1:]]
+    small = F.interpolate(photo_3HW[None].float(), size, mode="bilinear", antialias=True)
+    return small[0].round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _save(pixels_3HW: Tensor, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    Image.fromarray(pixels_3HW.permute(1, 2, 0).contiguous().numpy()).save(temporary, format="PNG")
+    temporary.replace(path)

@@ -1,0 +1,343 @@
+"""Any photo in, the same photo restored out: sizes, kinds, memory, seams."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from restorevar import checkpoints, pipeline, tiling
+from restorevar.errors import UserError
+from restorevar.images import Photo, from_tensor, read_photo, to_tensor
+from restorevar.models import RestoreVAR
+from restorevar.models.config import RefinerConfig, debug
+from restorevar.pipeline import Restorer
+
+torch.set_num_threads(1)  # for tensors this small, threads cost more than they give
+
+
+class Stand(RestoreVAR):
+    """A stand-in that is quick, checks its input as the real one does, and remembers the shapes it saw."""
+
+    def __init__(self, config=None) -> None:
+        super().__init__(config or debug())
+        self.seen: list[tuple[int, ...]] = []
+
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+        self.check(degraded_B3HW)
+        self.seen.append(tuple(degraded_B3HW.shape))
+        return degraded_B3HW
+
+
+class Guess(Stand):
+    """Guesses the tone of each window from that window alone: own mean, own contrast."""
+
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+        mean, spread = (f((-1, -2), keepdim=True) for f in (degraded_B3HW.mean, degraded_B3HW.std))
+        return ((degraded_B3HW - mean) / (spread + 0.05) * 0.3 - 0.1).clamp(-1, 1)
+
+
+def fixed_window() -> Stand:
+    """Like the published model: exactly window x window, which is 32 here."""
+    config = debug()
+    return Stand(replace(config, refiner=RefinerConfig(1, 24, 2, 32, positions="learned"), fidelity=None))
+
+
+def restorer(model: RestoreVAR | None = None, **settings) -> Restorer:
+    return Restorer(model or Stand(), device="cpu", dtype="fp32", **settings)
+
+
+def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([np.uint8, np.uint16]), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_model_that_changes_nothing_changes_nothing(height, width, dtype, batch) -> None:
+    pixels = noise(height, width, 3, dtype=dtype)
+    for tile in ("auto", 64):
+        restored = restorer(tile=tile, batch=batch).restore_pixels(pixels)
+        assert restored is not pixels and restored.dtype == dtype
+        assert np.abs(restored.astype(int) - pixels).max() <= (0 if dtype == np.uint8 else 1)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 5000), (20000, 3), (2, 3), (700, 63), (64, 65)])
+def test_any_aspect_ratio(height: int, width: int) -> None:
+    model = Stand()
+    pixels = noise(height, width, 3)
+    assert np.array_equal(restorer(model).restore_pixels(pixels), pixels)
+    assert all(min(shape[-2:]) >= 64 and max(shape[-2:]) <= 1024 for shape in model.seen)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (20, 32), (33, 32), (100, 75)])
+def test_fixed_windows(height: int, width: int) -> None:
+    pixels = noise(height, width, 3)
+    assert np.array_equal(restorer(fixed_window()).restore_pixels(pixels), pixels)
+
+
+def test_small_photos_run_whole_and_large_ones_in_windows() -> None:
+    for height, width, windows in ((768, 768, 1), (1024, 500, 1), (1040, 500, 4), (800, 800, 5)):
+        model = Stand()
+        restorer(model).restore_pixels(np.zeros((height, width, 3), np.uint8))
+        assert len(model.seen) == windows  # the anchor is one of them
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (50, 70), (150, 90)])
+def test_the_real_model(tiny: RestoreVAR, height: int, width: int) -> None:
+    pixels = noise(height, width, 3)
+    once = restorer(tiny, tile=64).restore_pixels(pixels)
+    assert once.shape == pixels.shape and not np.array_equal(once, pixels)
+    assert np.array_equal(once, restorer(tiny, tile=64, batch=1).restore_pixels(pixels))
+
+
+def test_a_whole_photo_is_what_the_model_makes_of_it(tiny: RestoreVAR) -> None:
+    pixels = noise(64, 96, 3)
+    expected = from_tensor(tiny.restore(to_tensor(pixels)[None])[0])
+    assert np.array_equal(restorer(tiny).restore_pixels(pixels), expected)
+
+
+# ------------------------------------------------------------------------------------------------ kinds
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 2), (20, 30, 3), (20, 30, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.float16])
+def test_arrays(shape: tuple[int, ...], dtype: type) -> None:
+    levels = noise(*shape, dtype=np.uint16 if dtype == np.uint16 else np.uint8)
+    array = levels if np.issubdtype(dtype, np.integer) else (levels / 255).astype(dtype)
+    before = array.copy()
+    restored = restorer()(array)
+    assert restored.shape == shape and restored.dtype == dtype
+    assert np.allclose(restored.astype(float), array, atol=1e-3 if array.dtype.kind == "f" else 1)
+    assert np.array_equal(array, before)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 30), (2, 3, 20, 30), (1, 20, 30), (2, 4, 9, 9)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_tensors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    tensor = torch.from_numpy(noise(*shape))
+    tensor = tensor if dtype == torch.uint8 else (tensor / 255).to(dtype)
+    restored = restorer()(tensor)
+    assert restored.shape == tensor.shape and restored.dtype == dtype
+    assert torch.allclose(restored.float(), tensor.float(), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "mode, expected", [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("P", "RGB")]
+)
+def test_pil_images_and_paths(mode: str, expected: str, tmp_path: Path) -> None:
+    image = Image.fromarray(noise(20, 30, 3)).convert(mode)
+    image.save(tmp_path / "photo.png")
+    for picture in (image, tmp_path / "photo.png", str(tmp_path / "photo.png")):
+        restored = restorer()(picture)
+        assert restored.mode == expected and restored.size == (30, 20)
+        assert np.array_equal(np.asarray(restored), np.asarray(image.convert(expected)))
+
+
+def test_photos_keep_what_is_not_pixels() -> None:
+    alpha = noise(20, 30, dtype=np.uint16)
+    photo = Photo(noise(20, 30, 3, dtype=np.uint16), alpha=alpha, format="TIFF", icc=b"profile")
+    restored = restorer(Guess()).restore_photo(photo)
+    assert restored.alpha is alpha and restored.icc == b"profile" and restored.format == "TIFF"
+    assert restored.rgb.dtype == np.uint16 and not np.array_equal(restored.rgb, photo.rgb)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 5), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((4, 4), np.int32),
+        np.full((4, 4), 2.0),
+        np.full((4, 4), np.nan),
+        torch.zeros(4, 4),
+        b"photo",
+        "no such file.png",
+    ],
+    ids=str,
+)
+def test_what_cannot_be_restored_is_refused(image: object) -> None:
+    with pytest.raises(UserError) as caught:
+        restorer()(image)
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tile": 63},
+        {"tile": "big"},
+        {"tile": True},
+        {"batch": 0},
+        {"batch": "many"},
+        {"fidelity": 1.5},
+        {"fidelity": float("nan")},
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(settings: dict) -> None:
+    with pytest.raises(UserError):
+        restorer(**settings)
+
+
+def test_models_are_asked_for_what_they_have() -> None:
+    with pytest.raises(UserError, match="fidelity"):
+        restorer(fixed_window(), fidelity=0.5)
+    with pytest.raises(UserError, match="32 pixels only"):
+        restorer(fixed_window(), tile=64)
+    for name in ("cuda:99", "abacus"):
+        with pytest.raises(UserError):
+            Restorer(Stand(), device=name)
+
+
+def test_tiles_are_rounded_up_to_what_the_model_takes() -> None:
+    assert restorer(tile=65).settings["tile"] == 72
+
+
+def test_fidelity_reaches_the_model(tiny: RestoreVAR) -> None:
+    pixels = noise(40, 40, 3)
+    without, with_ = (restorer(tiny, fidelity=w).restore_pixels(pixels) for w in (0.0, 1.0))
+    assert not np.array_equal(without, with_)
+
+
+def test_from_pretrained_knows_what_it_loaded(tmp_path: Path, tiny: RestoreVAR) -> None:
+    sha256 = checkpoints.save_model(tiny, tmp_path)
+    loaded = Restorer.from_pretrained(str(tmp_path), device="cpu", dtype="fp32", tile=64, fidelity=0.5)
+    assert (loaded.name, loaded.sha256) == (str(tmp_path), sha256)
+    assert loaded.settings == {"device": "cpu", "dtype": "fp32", "tile": 64, "batch": 1, "fidelity": 0.5}
+
+
+def test_progress_goes_from_start_to_end() -> None:
+    shares: list[float] = []
+    restorer(tile=64).restore_photo(Photo(noise(130, 150, 3)), shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 3
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+class Greedy(Stand):
+    """Has memory for so many pixels at once."""
+
+    limit = 64 * 64
+
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+        if degraded_B3HW[:, 0].numel() > self.limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().restore(degraded_B3HW)
+
+
+def test_lack_of_memory_halves_batch_then_tile() -> None:
+    lines: list[str] = []
+    worker = restorer(Greedy(), tile=256, batch=4, log=lines.append)
+    pixels = noise(300, 280, 3)
+    assert np.array_equal(worker.restore_pixels(pixels), pixels)
+    assert worker.settings["batch"] == 1 and worker.settings["tile"] == 64
+    assert len(lines) == 4 and "batch 2" in lines[0]
+
+
+def test_lack_of_memory_for_anything_is_told() -> None:
+    model = Greedy()
+    model.limit = 1
+    with pytest.raises(UserError, match="not enough memory"):
+        restorer(model, log=lambda line: None).restore_pixels(noise(64, 64, 3))
+
+
+def test_other_faults_of_the_model_are_not_hidden() -> None:
+    model = Stand()
+    model.restore = lambda *args, **kwargs: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        restorer(model).restore_pixels(noise(8, 8, 3))
+
+
+# ------------------------------------------------------------------------------------------------ seams
+
+
+def hazy(height: int, width: int) -> np.ndarray:
+    """A smooth scene behind fog that thickens upwards and varies sideways, [H, W, 3] in 16 bits."""
+    y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
+    clear = np.exp(-1.5 * (1 - y) * (0.6 + 0.4 * np.sin(4 * x)))[..., None]
+    scene = np.stack([0.35 + 0.25 * np.sin(7 * x + color) * np.cos(5 * y) for color in range(3)], axis=-1)
+    return np.round((scene * clear + 0.85 * (1 - clear)) * 65535).astype(np.uint16)
+
+
+def dark(height: int, width: int) -> np.ndarray:
+    """Gradients of 2 to 14 % of white with mild noise, [H, W, 3] in 16 bits."""
+    y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
+    light = (0.02 + 0.12 * x * (0.3 + 0.7 * y))[..., None] * np.array([1.0, 0.9, 0.7])
+    noisy = light + np.random.default_rng(0).normal(0, 0.004, light.shape)
+    return np.round(noisy.clip(0, 1) * 65535).astype(np.uint16)
+
+
+def seam(pixels: np.ndarray, plan: tiling.Plan) -> float:
+    """How much stronger neighbours differ across the borders of windows than elsewhere.
+
+    Neighbouring rows (columns) are compared by their means, in which noise does not drown a seam. A border is
+    the whole zone that two windows share, for that is where feathering puts what they disagree about. The
+    worse of the two directions counts.
+    """
+    ratios = []
+    for axis, starts in enumerate((plan.tops, plan.lefts)):
+        steps = np.abs(np.diff(pixels.mean(axis=1 - axis, dtype=np.float64), axis=0)).mean(axis=-1)
+        shared = np.zeros(len(steps), bool)
+        for before, after in pairwise(starts):
+            shared[after - 1 : before + plan.window[axis]] = True
+        ratios.append(steps[shared].mean() / steps[~shared].mean())
+    return max(ratios, key=lambda ratio: abs(np.log(ratio)))
+
+
+def relative_seam(restored: np.ndarray, reference: np.ndarray, plan: tiling.Plan) -> float:
+    """1 if there is no seam: what the picture itself does at these places is divided out."""
+    return seam(restored, plan) / seam(reference, plan)
+
+
+def seam_plan(pixels: np.ndarray, tile: int) -> tiling.Plan:
+    return tiling.plan(*pixels.shape[:2], (tile, tile), int(tile * pipeline.OVERLAP))
+
+
+@pytest.mark.parametrize("picture", [hazy, dark])
+@pytest.mark.parametrize("size, tile", [((448, 384), 64), ((700, 500), 64), ((700, 500), 128)])
+def test_no_seams_even_if_each_window_guesses_its_tone(picture, size, tile, monkeypatch) -> None:
+    pixels = picture(*size)
+    plan, model = seam_plan(pixels, tile), Guess()
+    whole = from_tensor(model.restore(to_tensor(pixels)[None])[0], np.uint16)
+    anchored = restorer(model, tile=tile).restore_pixels(pixels)
+    monkeypatch.setattr(Restorer, "_tone", lambda *args: None)
+    apart = restorer(model, tile=tile).restore_pixels(pixels)
+
+    assert 0.9 < relative_seam(anchored, whole, plan) < 1.1
+    assert relative_seam(apart, whole, plan) > 1.4
+    off, off_apart = (np.abs(p.astype(float) - whole).mean() / 65535 for p in (anchored, apart))
+    assert off < 0.02 and off < off_apart / 3
+
+
+@pytest.mark.skipif("compact" not in checkpoints.available_models(), reason="no weights are shipped yet")
+@pytest.mark.parametrize("picture", [hazy, dark])
+def test_no_seams_with_the_default_model(picture) -> None:
+    pixels = picture(400, 400)
+    worker = Restorer.from_pretrained("compact", device="cpu", tile=256)
+    windows = worker.restore_pixels(pixels)
+    whole = Restorer.from_pretrained("compact", device="cpu").restore_pixels(pixels)
+    assert 0.9 < relative_seam(windows, whole, seam_plan(pixels, 256)) < 1.1
+
+
+def test_sixteen_bits_survive_reading_to_writing(tmp_path: Path) -> None:
+    from restorevar.images import write_photo
+
+    pixels = noise(90, 70, 3, dtype=np.uint16)
+    write_photo(tmp_path / "deep.png", Photo(pixels))
+    restored = restorer(tile=64).restore_photo(read_photo(tmp_path / "deep.png"))
+    assert np.abs(restored.rgb.astype(int) - pixels).max() <= 1
