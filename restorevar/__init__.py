@@ -1,9 +1,9 @@
 """Restore photographs from haze, rain, snow, low light and blur by next-scale visual autoregression.
 
-    from restorevar import Restorer
+from restorevar import Restorer
 
-    restorer = Restorer.from_pretrained("compact")
-    restorer("photo.jpg").save("restored.jpg")
+restorer = Restorer.from_pretrained("compact")
+restorer("photo.jpg").save("restored.jpg")
 """
 
 from __future__ import annotations

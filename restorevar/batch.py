@@ -83,18 +83,13 @@ def plan_jobs(inputs: Sequence[str], out: str, writing: Writing) -> list[Job]:
     folder = Path(out)
     found = list(dict.fromkeys(pair for text in inputs for pair in _expand(text, folder)))
     if not found or not any(source.exists() for source, _ in found):
-        raise UserError(
-            f"{inputs[0]}: no such file or folder" if len(inputs) == 1 else "none of the inputs exists"
-        )
+        raise UserError(f"{inputs[0]}: no such file or folder" if len(inputs) == 1 else "none of the inputs exists")
     if is_image_path(folder) and not folder.is_dir():
         return _check_jobs([Job(_only_file(inputs, found, out), _check_name(folder, writing))], writing)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{out}: is not a folder, and has no suffix of an image")
     suffix = writing.suffix
-    jobs = [
-        Job(source, folder / (below if suffix is None else below.with_suffix(suffix)))
-        for source, below in found
-    ]
+    jobs = [Job(source, folder / (below if suffix is None else below.with_suffix(suffix))) for source, below in found]
     return _check_jobs(jobs, writing)
 
 
@@ -128,9 +123,7 @@ def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _only_file(inputs: Sequence[str], found: Sequence[tuple[Path, Path]], out: str) -> Path:
     if len(found) > 1 or Path(inputs[0]).is_dir():
-        raise UserError(
-            f"{out}: is the name of a single image, but the input is more than one; name a folder"
-        )
+        raise UserError(f"{out}: is the name of a single image, but the input is more than one; name a folder")
     return found[0][0]
 
 
@@ -148,14 +141,17 @@ def _check_jobs(jobs: list[Job], writing: Writing) -> list[Job]:
         other = taken.setdefault(job.target.resolve(), job)
         if other is not job:
             raise UserError(f"{other.source} and {job.source}: both would be written to {job.target}")
-    for job in jobs if not writing.overwrite else ():
-        if any(job.target.resolve() == other.source.resolve() for other in jobs):
+    sources = {job.source.resolve() for job in jobs}
+    for target, job in taken.items():
+        if target in sources and not writing.overwrite:
             raise UserError(f"{job.target}: is an input; give another output, or --overwrite to replace it")
     return jobs
 
 
 def count_pixels(path: Path) -> int:
     """Width times height from the header, for estimates; 0 if it cannot be told."""
+    if not path.is_file():
+        return 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -188,8 +184,8 @@ def run(
         except MemoryError:
             record.error = f"{job.source}: needs more memory than there is"
         except Exception as error:  # of whatever kind: the other files are not to suffer
-            record.error = f"{job.source}: failed unexpectedly ({type(error).__name__}: {error})"
-        record.error = record.error and " ".join(record.error.split())
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            record.error = f"{job.source}: failed unexpectedly ({cause})"
         record.settings = restorer.settings  # afterwards, for it may have given way to lack of memory
         record.seconds = round(time.perf_counter() - start, 3)
         yield record

@@ -41,7 +41,7 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
-        code = _fail(error.format_message(), USAGE)
+        code = _fail(" ".join(error.format_message().split()), USAGE)
     except (typer.Abort, KeyboardInterrupt):
         code = _fail("interrupted", INTERRUPTED)
     sys.exit(code)
@@ -65,7 +65,7 @@ def _fail(message: str, code: int) -> int:
 
 def _one_line(text: str) -> str:
     """Printable, whatever characters a file name has."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split("\n")))
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,9 +88,7 @@ def _root(
 
 @app.command()
 def restore(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Images, folders (with subfolders), patterns.")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders (with subfolders), patterns.")],
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder for the results; for a single image also a file name.")
     ],
@@ -187,9 +185,7 @@ def _watching(
         task = bar.add_task("restoring", total=sum(pixels.values()))
 
         def progress(job: Job, share: float) -> None:
-            bar.update(
-                task, completed=before[job] + share * pixels[job], description=_one_line(job.source.name)
-            )
+            bar.update(task, completed=before[job] + share * pixels[job], description=_one_line(job.source.name))
 
         yield progress, tell
 

@@ -92,9 +92,7 @@ class Photo:
     def replaced(self, rgb: np.ndarray) -> Photo:
         """The same photo with new pixels; ValueError unless shape and type are those of the old ones."""
         if rgb.shape != self.rgb.shape or rgb.dtype != self.rgb.dtype:
-            raise ValueError(
-                f"pixels are {rgb.dtype} {rgb.shape}, the photo has {self.rgb.dtype} {self.rgb.shape}"
-            )
+            raise ValueError(f"pixels are {rgb.dtype} {rgb.shape}, the photo has {self.rgb.dtype} {self.rgb.shape}")
         return replace(self, rgb=rgb)
 
 
@@ -319,9 +317,7 @@ def _refuse_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
     planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION)
     premultiplied = tags.get(TiffImagePlugin.EXTRASAMPLES, ()) == (1,)
     if bits != 16 or photometric not in (1, 2) or premultiplied or (planes == 2 and photometric == 2):
-        raise UserError(
-            f"is a {bits}-bit TIFF of a rare layout, whose bits cannot be kept; convert it to 16-bit PNG"
-        )
+        raise UserError(f"is a {bits}-bit TIFF of a rare layout, whose bits cannot be kept; convert it to 16-bit PNG")
 
 
 def _is_deep_avif(stream: IO[bytes]) -> bool:
@@ -385,9 +381,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError, ValueError):
             return image.convert("RGB")
         if converted is not None:
@@ -744,9 +738,7 @@ def _encode_tiff(photo: Photo, stream: IO[bytes]) -> None:
     raw = photo.coding.get("compression") == "raw"
     rows = max(1, (1 << 20) // samples[0].nbytes)
     bands = (samples[top : top + rows] for top in range(0, len(samples), rows))
-    strips = [
-        band.astype(band.dtype.newbyteorder("<")).tobytes() if raw else _deflated(band) for band in bands
-    ]
+    strips = [band.astype(band.dtype.newbyteorder("<")).tobytes() if raw else _deflated(band) for band in bands]
     directory = _tiff_directory(photo, samples, raw)
     directory[TiffImagePlugin.ROWSPERSTRIP] = rows
     sizes = [len(strip) for strip in strips]

@@ -136,9 +136,7 @@ class Restorer:
             return photo_to_pil(self.restore_photo(photo_from_pil(image)))
         if isinstance(image, str | os.PathLike):
             return photo_to_pil(self.restore_photo(read_photo(Path(image))))
-        raise UserError(
-            f"cannot restore a {type(image).__name__}: give a path, PIL image, numpy array or tensor"
-        )
+        raise UserError(f"cannot restore a {type(image).__name__}: give a path, PIL image, numpy array or tensor")
 
     def restore_photo(self, photo: Photo, progress: Progress | None = None) -> Photo:
         """The photo with restored pixels, all else as it was. `progress` is told the share done, 0 to 1."""
@@ -159,9 +157,7 @@ class Restorer:
 
     def _restore_tensor(self, tensor: Tensor) -> Tensor:
         if tensor.ndim not in (3, 4):
-            raise UserError(
-                f"cannot restore a tensor of shape {tuple(tensor.shape)}: give (C, H, W) or (B, C, H, W)"
-            )
+            raise UserError(f"cannot restore a tensor of shape {tuple(tensor.shape)}: give (C, H, W) or (B, C, H, W)")
         plain = tensor.detach().cpu()
         plain = plain.float() if plain.is_floating_point() else plain
         images = [
@@ -226,8 +222,10 @@ class Restorer:
         """The model on images in [-1, 1] no larger than `window`, reflected up to it. Result on the CPU."""
         height, width = degraded_B3HW.shape[-2:]
         padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
-        restored = self.model.restore(padded, fidelity=self.fidelity)
-        return restored[..., :height, :width].float().cpu()
+        restored = self.model.restore(padded, fidelity=self.fidelity)[..., :height, :width].float().cpu()
+        if not restored.isfinite().all():
+            raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")
+        return restored
 
     # --------------------------------------------------------------------------------------- sizes and memory
 
@@ -271,12 +269,8 @@ class Restorer:
         elif self.model.config.any_window and MIN_SIDE <= smaller < max(window):
             self.tile = smaller
         else:
-            raise UserError(
-                f"not enough memory on {self.device} for a window of {window[0]}x{window[1]} pixels"
-            )
-        self.log(
-            f"out of memory on {self.device}: going on with batch {self.batch}, tile {self.tile or 'auto'}"
-        )
+            raise UserError(f"not enough memory on {self.device} for a window of {window[0]}x{window[1]} pixels")
+        self.log(f"out of memory on {self.device}: going on with batch {self.batch}, tile {self.tile or 'auto'}")
 
 
 def _check_tile(model: RestoreVAR, tile: int | str) -> int | None:
@@ -296,8 +290,9 @@ def _round_up(value: int, unit: int) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On the CPU, torch has no exception of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Only on CUDA has torch an exception of its own for it; on MPS and on the CPU the message tells."""
+    signs = ("out of memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in str(error) for s in signs)
 
 
 def _ignore(share: float) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other, and for whatever else runs
+
 FIXTURES = Path(__file__).parent / "fixtures"
 
 

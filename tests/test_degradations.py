@@ -87,9 +87,7 @@ def test_more_strength_takes_the_image_further_from_clean(task: str, photos_B3HW
     strength=st.floats(0, 1),
     seed=st.integers(0, 2**31),
 )
-def test_any_size_from_eight_pixels_on(
-    task: str, height: int, width: int, strength: float, seed: int
-) -> None:
+def test_any_size_from_eight_pixels_on(task: str, height: int, width: int, strength: float, seed: int) -> None:
     image_B3HW = torch.rand(2, 3, height, width, generator=seeded(seed))
     result_B3HW = DEGRADATIONS[task](image_B3HW, torch.full((2,), strength), seeded(seed))
     assert result_B3HW.shape == image_B3HW.shape

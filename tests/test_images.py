@@ -75,17 +75,9 @@ def deep_png(samples: np.ndarray, color_type: int, extra: bytes = b"", filter_ty
     first, second = (near[0] <= near[1]) & (near[0] <= near[2]), near[1] <= near[2]
     paeth = np.where(first, left, np.where(second, above, corner))
     predicted = [0 * rows, left, above, (left + above) // 2, paeth][filter_type]
-    lines = b"".join(
-        bytes([filter_type]) + bytes(line) for line in ((rows - predicted) % 256).astype(np.uint8)
-    )
+    lines = b"".join(bytes([filter_type]) + bytes(line) for line in ((rows - predicted) % 256).astype(np.uint8))
     header = struct.pack(">IIBB3x", width, height, 16, color_type)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + extra
-        + chunk(b"IDAT", zlib.compress(lines))
-        + chunk(b"IEND")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND")
 
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
@@ -145,9 +137,7 @@ def test_lossy_formats_come_back_close(tmp_path: Path, mode: str, suffix: str) -
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp", ".avif"])
-def test_every_mode_of_every_format_is_read_as_pillow_reads_it(
-    tmp_path: Path, mode: str, suffix: str
-) -> None:
+def test_every_mode_of_every_format_is_read_as_pillow_reads_it(tmp_path: Path, mode: str, suffix: str) -> None:
     try:
         path = save(tmp_path / f"a{suffix}", Image.fromarray(smooth()).convert(mode))
     except OSError:
@@ -218,16 +208,12 @@ def test_cmyk_profile_is_applied_or_at_least_dropped(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("filter_type", range(5))
 @pytest.mark.parametrize(("channels", "color_type"), [(1, 0), (2, 4), (3, 2), (4, 6)])
-def test_png_of_16_bits_keeps_every_bit(
-    tmp_path: Path, channels: int, color_type: int, filter_type: int
-) -> None:
+def test_png_of_16_bits_keeps_every_bit(tmp_path: Path, channels: int, color_type: int, filter_type: int) -> None:
     samples = noise(11, 6, channels, dtype=np.uint16)
     (tmp_path / "a.png").write_bytes(deep_png(samples, color_type, filter_type=filter_type))
     photo, out = round_trip(tmp_path / "a.png")
     assert photo.rgb.dtype == np.uint16 and photo.gray == (channels < 3)
-    assert np.array_equal(
-        photo.rgb[..., : channels if channels > 2 else 1], samples[..., : 3 if channels > 2 else 1]
-    )
+    assert np.array_equal(photo.rgb[..., : channels if channels > 2 else 1], samples[..., : 3 if channels > 2 else 1])
     if photo.alpha is not None:
         assert np.array_equal(photo.alpha, samples[..., -1])
     assert deep_pixels(out).tobytes() == samples.astype(">u2").tobytes()
@@ -268,9 +254,7 @@ def deep_pixels(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("color_type", "key"), [(0, (777,)), (2, (777, 65535, 3))])
-def test_transparent_colour_of_16_bits_is_compared_in_16_bits(
-    tmp_path: Path, color_type: int, key: Any
-) -> None:
+def test_transparent_colour_of_16_bits_is_compared_in_16_bits(tmp_path: Path, color_type: int, key: Any) -> None:
     samples = np.zeros((2, 3, len(key)), np.uint16) + np.array(key, np.uint16)
     samples[0, 0, 0] += 1  # same high byte
     extra = chunk(b"tRNS", struct.pack(f">{len(key)}H", *key))
@@ -307,9 +291,7 @@ def test_16_bit_gray_with_alpha_goes_to_tiff_as_rgba(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(21, 18, 3), (300, 7, 4), (1, 1, 1)])
 @pytest.mark.parametrize("source", ["raw", "packed"])
-def test_tiff_in_many_strips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Any, source: str
-) -> None:
+def test_tiff_in_many_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Any, source: str) -> None:
     samples = noise(*shape)
     photo = Photo(
         np.ascontiguousarray(np.broadcast_to(samples[..., :3], (*shape[:2], 3))),
@@ -421,9 +403,7 @@ def test_exif_thumbnail_is_unlinked_and_the_rest_untouched(tmp_path: Path) -> No
     assert not parsed.get_ifd(1) and parsed[0x0112] == 1
 
 
-@pytest.mark.parametrize(
-    "junk", [b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff"]
-)
+@pytest.mark.parametrize("junk", [b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff"])
 def test_broken_exif_does_no_harm(tmp_path: Path, junk: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -478,9 +458,7 @@ def test_webp_stays_lossless_or_lossy(tmp_path: Path, lossless: bool, extended: 
 @pytest.mark.parametrize("deep", [False, True])
 def test_png_colour_chunks_and_texts_are_kept(tmp_path: Path, deep: bool) -> None:
     extra = chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(b"tEXt", b"Author\0Ann")
-    extra += chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP) + chunk(
-        b"pHYs", struct.pack(">IIB", 3937, 3937, 1)
-    )
+    extra += chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP) + chunk(b"pHYs", struct.pack(">IIB", 3937, 3937, 1))
     data = deep_png(noise(3, 3, 3, dtype=np.uint16), 2, extra)
     if not deep:
         plain = io.BytesIO()
@@ -595,9 +573,7 @@ def test_no_damage_gets_past_as_anything_but_a_user_error(tmp_path: Path, data: 
 def test_refuses_a_bomb_from_its_header(tmp_path: Path) -> None:
     header = struct.pack(">IIBB3x", 100_000, 100_000, 8, 2)
     path = tmp_path / "bomb.png"
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(9)) + chunk(b"IEND")
-    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(9)) + chunk(b"IEND"))
     refusal(path, lambda: read_photo(path), "claims 100000 x 100000 pixels, above the limit of 200000000")
     small = save(tmp_path / "a.png", Image.new("L", (4, 3)))
     assert read_photo(small, max_pixels=12).rgb.shape == (3, 4, 3)
@@ -700,9 +676,7 @@ def test_alpha_is_dropped_only_where_it_says_nothing(tmp_path: Path, name: str) 
 
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    refusal(
-        tmp_path / "a.png", lambda: check_output(tmp_path / "a.png", Photo(smooth())), "cannot be written"
-    )
+    refusal(tmp_path / "a.png", lambda: check_output(tmp_path / "a.png", Photo(smooth())), "cannot be written")
 
 
 def test_format_is_that_asked_for_or_of_the_name_or_of_the_photo(tmp_path: Path) -> None:
@@ -778,9 +752,7 @@ def test_replaced_checks_shape_and_type() -> None:
 
 
 def test_is_image_path() -> None:
-    assert all(
-        is_image_path(f"x/a{suffix}") for suffix in (".png", ".JPG", ".tiff", ".WebP", ".avif", ".bmp")
-    )
+    assert all(is_image_path(f"x/a{suffix}") for suffix in (".png", ".JPG", ".tiff", ".WebP", ".avif", ".bmp"))
     assert not any(is_image_path(name) for name in ("a.txt", "png", ".png", "._a.jpg", "a.png.part"))
 
 
@@ -797,9 +769,7 @@ def test_pillow_images_in_memory(mode: str) -> None:
 
 
 def test_opened_pillow_images_bring_their_metadata(tmp_path: Path) -> None:
-    path = save(
-        tmp_path / "a.jpg", Image.fromarray(smooth()), exif=exif_block(6), icc_profile=SRGB, quality=61
-    )
+    path = save(tmp_path / "a.jpg", Image.fromarray(smooth()), exif=exif_block(6), icc_profile=SRGB, quality=61)
     with Image.open(path) as image:
         photo = photo_from_pil(image)
     expected = read_photo(path)

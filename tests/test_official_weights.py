@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import published_keys
 
+from restorevar import official_weights as ow
 from restorevar.errors import UserError
 from restorevar.models import RestoreVAR, RestoreVARConfig
-from restorevar.models.config import VAR_256_SIDES, PAPER_SIDES, ScaleSchedule, paper
-from restorevar import official_weights as ow
+from restorevar.models.config import PAPER_SIDES, VAR_256_SIDES, ScaleSchedule, paper
 
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
@@ -141,7 +141,9 @@ def test_published_files_fill_the_whole_model():
 def test_published_sizes_are_inferred_from_the_key_lists():
     def state(file):
         kinds = {"float32": torch.float32, "int64": torch.int64, "complex64": torch.complex64}
-        return {k: torch.empty(shape, dtype=kinds[kind], device="meta") for k, (shape, kind) in published_keys(file).items()}
+        return {
+            k: torch.empty(shape, dtype=kinds[kind], device="meta") for k, (shape, kind) in published_keys(file).items()
+        }
 
     transformer = state("restorevar.pth")
     transformer["lvl_1L"] = torch.cat([torch.full((s * s,), k) for k, s in enumerate(PAPER_SIDES)])[None]

@@ -59,7 +59,7 @@ def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
-# ------------------------------------------------------------------------------------------------ sizes
+# ------------------------------------------------------------------------------------------------------ sizes
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([np.uint8, np.uint16]), st.integers(1, 3))
@@ -107,7 +107,7 @@ def test_a_whole_photo_is_what_the_model_makes_of_it(tiny: RestoreVAR) -> None:
     assert np.array_equal(restorer(tiny).restore_pixels(pixels), expected)
 
 
-# ------------------------------------------------------------------------------------------------ kinds
+# ------------------------------------------------------------------------------------------------------ kinds
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 2), (20, 30, 3), (20, 30, 4)])
@@ -132,9 +132,7 @@ def test_tensors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert torch.allclose(restored.float(), tensor.float(), atol=1e-2)
 
 
-@pytest.mark.parametrize(
-    "mode, expected", [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("P", "RGB")]
-)
+@pytest.mark.parametrize("mode, expected", [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("P", "RGB")])
 def test_pil_images_and_paths(mode: str, expected: str, tmp_path: Path) -> None:
     image = Image.fromarray(noise(20, 30, 3)).convert(mode)
     image.save(tmp_path / "photo.png")
@@ -172,7 +170,7 @@ def test_what_cannot_be_restored_is_refused(image: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-# ------------------------------------------------------------------------------------------------ settings
+# --------------------------------------------------------------------------------------------------- settings
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,7 @@ def test_progress_goes_from_start_to_end() -> None:
     assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 3
 
 
-# ------------------------------------------------------------------------------------------------ memory
+# ----------------------------------------------------------------------------------------------------- memory
 
 
 class Greedy(Stand):
@@ -256,6 +254,13 @@ def test_lack_of_memory_for_anything_is_told() -> None:
         restorer(model, log=lambda line: None).restore_pixels(noise(64, 64, 3))
 
 
+def test_numbers_beyond_the_precision_are_told() -> None:
+    model = Stand()
+    model.restore = lambda degraded, fidelity=None: degraded * float("nan")  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="try the dtype fp32"):
+        restorer(model).restore_pixels(noise(8, 8, 3))
+
+
 def test_other_faults_of_the_model_are_not_hidden() -> None:
     model = Stand()
     model.restore = lambda *args, **kwargs: 1 / 0  # type: ignore[method-assign]
@@ -263,7 +268,7 @@ def test_other_faults_of_the_model_are_not_hidden() -> None:
         restorer(model).restore_pixels(noise(8, 8, 3))
 
 
-# ------------------------------------------------------------------------------------------------ seams
+# ------------------------------------------------------------------------------------------------------ seams
 
 
 def hazy(height: int, width: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def files(folder: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
 
 
-# ------------------------------------------------------------------------------------------------ which, where to
+# -------------------------------------------------------------------------------------------- which, where to
 
 
 def targets(*inputs: str, out: str = "out", **writing) -> dict[str, str]:
@@ -160,7 +160,7 @@ def test_pixels_are_counted_from_the_header(here: Path) -> None:
     assert count_pixels(Path("b.png")) == count_pixels(Path("c.png")) == 0
 
 
-# ------------------------------------------------------------------------------------------------ end to end
+# ------------------------------------------------------------------------------------------------- end to end
 
 
 def test_a_photo_comes_out_restored_in_the_same_size(here: Path, restore: Command) -> None:
@@ -301,14 +301,12 @@ def test_models_are_listed() -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == checkpoints.available_models()
 
 
-# ------------------------------------------------------------------------------------------------ the real command
+# ------------------------------------------------------------------------------------------- the real command
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = "from restorevar.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def test_help_and_version_do_not_wait_for_torch() -> None:

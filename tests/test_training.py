@@ -134,7 +134,9 @@ def test_replay_reuses_samples():
 
 
 def test_shaped_replay_keeps_the_pixels_of_a_batch():
-    replay = ShapedReplay(lambda n, h, w: {"x": torch.zeros(n, h, w)}, {(8, 8): 1.0, (16, 16): 1.0}, size=64)
+    replay = ShapedReplay(
+        lambda n, height, width: {"x": torch.zeros(n, height, width)}, {(8, 8): 1.0, (16, 16): 1.0}, size=64
+    )
     sizes = {tuple(replay.batch(8)["x"].shape) for _ in range(12)}
     assert sizes == {(8, 8, 8), (2, 16, 16)}
 

@@ -33,9 +33,7 @@ LUMA_3 = torch.tensor([0.299, 0.587, 0.114])
 # ---------------------------------------------------------------------------------------------- haze
 
 
-def haze(
-    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, depth_BHW: Tensor | None = None
-) -> Tensor:
+def haze(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, depth_BHW: Tensor | None = None) -> Tensor:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder; Narasimhan 2002).
 
     Applied to sRGB values, with A and beta in the ranges of RESIDE (Li et al., 2019), somewhat widened.
@@ -56,9 +54,7 @@ def _air_light(batch: int, generator: Generator) -> Tensor:
     dusk_B1 = _chance(batch, 0.12, generator)[:, None]
     level_B1 = torch.where(dusk_B1, level_B1 - 0.2, level_B1)
     warmth_B1 = 0.035 * torch.randn(batch, 1, generator=generator)
-    tint_B3 = (
-        1 + warmth_B1 * torch.tensor([1.0, 0.1, -1.0]) + 0.01 * torch.randn(batch, 3, generator=generator)
-    )
+    tint_B3 = 1 + warmth_B1 * torch.tensor([1.0, 0.1, -1.0]) + 0.01 * torch.randn(batch, 3, generator=generator)
     return (level_B1 * tint_B3).clamp(0.4, 1.0)
 
 
@@ -253,9 +249,7 @@ def _flakes(strength_B: Tensor, height: int, width: int, generator: Generator) -
         dense_B = share_B * per_megapixel / scale**2 * shrink**2
         radius_B = radius * scale * _uniform(batch, 0.8, 1.2, generator) * _between(strength_B, 0.8, 1.25)
         smear_B = smear * scale * speed_B
-        layer_Bhw = _flake_layer(
-            dense_B, radius_B / shrink, smear_B / shrink, wind_B, points, size, generator
-        )
+        layer_Bhw = _flake_layer(dense_B, radius_B / shrink, smear_B / shrink, wind_B, points, size, generator)
         clear_BHW *= 1 - _resize(layer_Bhw[:, None], (height, width))[:, 0]
     return 1 - clear_BHW
 
@@ -333,9 +327,7 @@ def _soften_some(light_B3HW: Tensor, generator: Generator) -> Tensor:
     sigma_S = _uniform(len(chosen_S), 0.4, 1.0, generator)
     maps_MHW = light_B3HW[chosen_S].view(-1, height, width)
     softened_B3HW = light_B3HW.clone()
-    softened_B3HW[chosen_S] = _gaussian_blur(maps_MHW, sigma_S.repeat_interleave(3)).view(
-        -1, 3, height, width
-    )
+    softened_B3HW[chosen_S] = _gaussian_blur(maps_MHW, sigma_S.repeat_interleave(3)).view(-1, 3, height, width)
     return softened_B3HW
 
 
@@ -359,9 +351,7 @@ def to_linear(srgb: Tensor) -> Tensor:
 
 def to_srgb(linear: Tensor) -> Tensor:
     """Encode linear light as sRGB (IEC 61966-2-1), any shape."""
-    return torch.where(
-        linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055
-    )
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
 
 
 # ---------------------------------------------------------------------------------------------- blur
@@ -414,9 +404,7 @@ def _blur_kernels(span_B: Tensor, generator: Generator) -> Tensor:
 def _motion_kernels(span_B: Tensor, side: int, generator: Generator) -> Tensor:
     """BKK light left by a point along a smooth random path (shake) or a straight one, splatted sub-pixel."""
     batch, steps = len(span_B), 96
-    wander_B1 = torch.where(_chance(batch, 0.35, generator), 0.03, _uniform(batch, 0.15, 1.0, generator))[
-        :, None
-    ]
+    wander_B1 = torch.where(_chance(batch, 0.35, generator), 0.03, _uniform(batch, 0.15, 1.0, generator))[:, None]
     turn_BK = torch.randn(batch, steps, generator=generator).cumsum(dim=1) * wander_B1 / math.sqrt(steps)
     heading_BK = 2 * math.pi * torch.rand(batch, 1, generator=generator) + 3 * turn_BK
     speed_BK = 1 + 0.6 * _smooth_rows(batch, steps, generator)
@@ -523,9 +511,7 @@ def _stretch(maps_BHW: Tensor) -> Tensor:
     return (maps_BHW - low) / (high - low).clamp(min=1e-6)
 
 
-def _smooth_noise(
-    batch: int, height: int, width: int, generator: Generator, cells: int, octaves: int
-) -> Tensor:
+def _smooth_noise(batch: int, height: int, width: int, generator: Generator, cells: int, octaves: int) -> Tensor:
     """BHW clouds in [0, 1]: random grids of cells, 2 cells, 4 cells..., enlarged, each half as strong."""
     total_BHW = torch.zeros(batch, height, width)
     for octave in range(octaves):
@@ -557,9 +543,7 @@ def _scatter(
     return sample_P, y_P1, x_P1
 
 
-def _splat(
-    sample_P: Tensor, y_PK: Tensor, x_PK: Tensor, weight_PK: Tensor, size: tuple[int, int, int]
-) -> Tensor:
+def _splat(sample_P: Tensor, y_PK: Tensor, x_PK: Tensor, weight_PK: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Add weighted points at sub-pixel places to an empty BHW, each shared among its four neighbours.
 
     Row p belongs to image sample_P[p]. A rim around the canvas swallows what falls outside.

@@ -66,9 +66,7 @@ MIXES = {
         jpeg_probability=0.33,
         jpeg_clean=0.1,
     ),
-    "eval": Mix(
-        weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)
-    ),
+    "eval": Mix(weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)),
 }
 
 

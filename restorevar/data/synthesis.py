@@ -68,7 +68,9 @@ def make_pairs(
         clean = _shrunk(load_rgb(photo), max_side)
         made = {task: degrade_photo(clean, task, seed_for(seed, photo.stem, task), strength) for task in tasks}
         for task, degraded in made.items():
-            pair = MadePair(task, out / task / "input" / f"{photo.stem}.png", out / task / "target" / f"{photo.stem}.png")
+            pair = MadePair(
+                task, out / task / "input" / f"{photo.stem}.png", out / task / "target" / f"{photo.stem}.png"
+            )
             _save(degraded, pair.input)
             _save(clean, pair.target)
             pairs.append(pair)

@@ -83,9 +83,7 @@ class Level(nn.Module):
         self, width_in: int, width: int, blocks: int, config: VQVAEConfig, attention: bool, resample: nn.Module | None
     ):
         super().__init__()
-        self.blocks = nn.ModuleList(
-            ResBlock(width_in if i == 0 else width, width, config.norm) for i in range(blocks)
-        )
+        self.blocks = nn.ModuleList(ResBlock(width_in if i == 0 else width, width, config.norm) for i in range(blocks))
         self.attentions = nn.ModuleList(PixelAttention(width, config.norm) for _ in range(blocks if attention else 0))
         self.resample = resample
 

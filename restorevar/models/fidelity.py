@@ -41,10 +41,7 @@ class FidelityBranch(nn.Module):
         self.conv_in = nn.Conv2d(3 * vqvae.patch**2, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *(
-                    ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm)
-                    for b in range(config.blocks)
-                )
+                *(ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm) for b in range(config.blocks))
             )
             for i, width in enumerate(widths)
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import join_heads, split_heads
+from .attention import attend, join_heads, split_heads
 from .config import Grid, RefinerConfig, ScaleSchedule
 from .rope import apply_rope, rope_table
 
@@ -33,7 +32,7 @@ class RefinerAttention(nn.Module):
         if rope is not None:
             q = apply_rope(q, rope)
             k = apply_rope(k, rope if rope_other is None else rope_other)
-        return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v)))
+        return self.proj(join_heads(attend(q, k, v)))
 
 
 class RefinerLayer(nn.Module):
@@ -90,7 +89,10 @@ class LatentRefiner(nn.Module):
                 raise ValueError(f"this refiner has learned positions for {self.scales.native}, not {grid}")
             x_BMD, hidden = x_BMD + self.positions, hidden + self.positions_hidden
         else:
-            rope, rope_hidden = self._rope(grid, (grid,), x_BMD), self._rope(grid, tuple(self.scales.grids(grid)), x_BMD)
+            rope, rope_hidden = (
+                self._rope(grid, (grid,), x_BMD),
+                self._rope(grid, tuple(self.scales.grids(grid)), x_BMD),
+            )
         for layer in self.layers:
             x_BMD = layer(x_BMD, hidden, rope, rope_hidden)
         residual_BMC = self.proj_out(self.norm_out(x_BMD)).float()

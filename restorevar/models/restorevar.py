@@ -41,16 +41,12 @@ class RestoreVAR(nn.Module):
         self.config = config
         channels = config.vqvae.latent_channels
         self.vqvae = VQVAE(config.vqvae, config.scales)
-        self.transformer = NextScaleTransformer(
-            config.transformer, config.scales, channels, config.vqvae.codebook_size
-        )
+        self.transformer = NextScaleTransformer(config.transformer, config.scales, channels, config.vqvae.codebook_size)
         self.refiner = LatentRefiner(config.refiner, config.scales, channels, config.transformer.width)
         self.fidelity = None if config.fidelity is None else FidelityBranch(config.fidelity, config.vqvae)
 
     @torch.inference_mode()
-    def restore(
-        self, degraded_B3HW: Tensor, fidelity: float | None = None, on_scale: OnScale | None = None
-    ) -> Tensor:
+    def restore(self, degraded_B3HW: Tensor, fidelity: float | None = None, on_scale: OnScale | None = None) -> Tensor:
         """Restored image, same shape, in [-1, 1], float32.
 
         `fidelity` in [0, 1] weighs the fidelity branch; None takes the model's default; 0 is the paper's path.

@@ -76,9 +76,7 @@ class NextScaleTransformer(nn.Module):
     Embeddings and the head stay in float32; the blocks compute in the dtype of their weights.
     """
 
-    def __init__(
-        self, config: TransformerConfig, scales: ScaleSchedule, latent_channels: int, codebook_size: int
-    ):
+    def __init__(self, config: TransformerConfig, scales: ScaleSchedule, latent_channels: int, codebook_size: int):
         super().__init__()
         self.config = config
         self.scales = scales

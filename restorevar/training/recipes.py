@@ -31,7 +31,10 @@ def compact(source: PairSource, seconds: float) -> list[Stage]:
         AutoencoderStage(source, Schedule(lr=8e-4, batch=16, seconds=0.27 * seconds, ema=0.995)),
         CodebookStage(source, Schedule(lr=2e-3, batch=32, seconds=0.03 * seconds)),
         TransformerStage(
-            source, Schedule(lr=8e-4, batch=16, seconds=0.24 * seconds, weight_decay=0.05, clip=2.0), windows, token_noise=0.05
+            source,
+            Schedule(lr=8e-4, batch=16, seconds=0.24 * seconds, weight_decay=0.05, clip=2.0),
+            windows,
+            token_noise=0.05,
         ),
         RefinerStage(source, Schedule(lr=6e-4, batch=16, seconds=0.06 * seconds), windows),
         DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.05 * seconds, ema=0.99), {(192, 192): 1.0}),

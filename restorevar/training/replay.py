@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class ShapedReplay:
 
     def __init__(
         self,
-        make: Callable[[int, int, int], Sample],
+        make: Callable[..., Sample],  # (count, height, width) -> batch
         shapes: dict[tuple[int, int], float],
         size: int = 1024,
         reuse: int = 3,
@@ -54,7 +55,7 @@ class ShapedReplay:
         self.pools = []
         for i, (h, w) in enumerate(self.shapes):
             share = float(self.weights[i] / self.weights.sum()) * base / (h * w)
-            self.pools.append(Replay(lambda n, h=h, w=w: make(n, h, w), max(32, int(size * share)), reuse, seed + i))
+            self.pools.append(Replay(partial(make, height=h, width=w), max(32, int(size * share)), reuse, seed + i))
 
     def batch(self, count: int) -> Sample:
         """About `count` samples' worth of pixels of the first shape."""

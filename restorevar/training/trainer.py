@@ -214,13 +214,13 @@ def _save(
     temporary.replace(path)
 
 
-def _resume(
-    path: Path, model: RestoreVAR, optimizer: torch.optim.Optimizer, average: Average
-) -> tuple[int, float]:
+def _resume(path: Path, model: RestoreVAR, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     if average.values:
-        torch._foreach_copy_(average.values, [v.to(p) for v, p in zip(state["average"], average.parameters, strict=True)])
+        torch._foreach_copy_(
+            average.values, [v.to(p) for v, p in zip(state["average"], average.parameters, strict=True)]
+        )
     average.steps = state["average_steps"]
     return state["step"], state["elapsed"]

@@ -1,0 +1,94 @@
+"""The import stack: arrows point one way, and what `restore` needs starts light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import restorevar
+
+PACKAGE = Path(restorevar.__file__).parent
+
+#: Rooms from top to bottom; a room may import itself and rooms below it.
+STACK = [
+    {"cli"},
+    {"batch"},
+    {"training"},
+    {"evaluation"},
+    {"pipeline"},
+    {"official_weights"},
+    {"acceleration", "checkpoints"},
+    {"data"},
+    {"models"},
+    {"images"},
+    {"tiling"},
+    {"errors"},
+]
+LEVEL = {room: i for i, rooms in enumerate(STACK) for room in rooms}
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms of ours that a file imports at any depth, `if TYPE_CHECKING` and functions included."""
+    package = ("restorevar", *path.relative_to(PACKAGE).with_suffix("").parts)[:-1]
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            names = [*base, *(node.module.split(".") if node.module else [])]
+            if names[:1] == ["restorevar"]:
+                rooms |= {names[1]} if len(names) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            parts = [alias.name.split(".") for alias in node.names]
+            rooms |= {p[1] for p in parts if p[0] == "restorevar" and len(p) > 1}
+    return rooms & set(LEVEL)
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert room in LEVEL, f"{room} has no place in the stack"
+    for other in imports(path) - {room}:
+        assert LEVEL[other] > LEVEL[room], f"{path.name} imports {other}, which is not below {room}"
+
+
+def test_models_import_only_torch_and_themselves():
+    for path in (PACKAGE / "models").glob("*.py"):
+        assert imports(path) <= {"models"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name.split(".")[0] for alias in node.names} <= {"torch", "math"}, path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["restore", "--help"]])
+def test_help_does_not_wait_for_torch(arguments):
+    code = (
+        "import sys; from restorevar.cli import main; sys.argv = ['restorevar', *sys.argv[1:]]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=60)
+
+
+def test_restoring_needs_no_extra():
+    """The core runs without what only training, evaluation or development install."""
+    code = (
+        "import sys\n"
+        "for name in ('skimage', 'scipy', 'tifffile', 'torchvision', 'hypothesis', 'pytest'): sys.modules[name] = None\n"
+        "import restorevar.cli, restorevar.pipeline, restorevar.batch, restorevar.training.run, restorevar.evaluation.gains"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_public_api():
+    assert set(restorevar.__all__) == {"RestoreVAR", "Restorer", "__version__", "available_models"}
+    for name in restorevar.__all__:
+        assert getattr(restorevar, name) is not None
+    with pytest.raises(AttributeError):
+        restorevar.surprise
