@@ -223,4 +223,93 @@ def models() -> None:
             typer.echo(f"{name}  {weights.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(weights)}")
 
 
-# ------------------------------------------------------------------------------------------- further commands
+# ------------------------------------------------------------------------------------- pairs, training, scores
+
+
+@app.command()
+def degrade(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Clean photos, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <task>/input, <task>/target, pairs.json.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="haze, rain, snow, lowlight, blur, clean, or a mixture like haze+rain; repeatable."),
+    ] = None,
+    strength: Annotated[
+        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of strengths, within 0 to 1.")
+    ] = (0.2, 0.9),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
+    max_side: Annotated[int | None, typer.Option(min=16, help="Shrink larger photos to this first.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a contact sheet.")] = None,
+) -> None:
+    """Make synthetic pairs from clean photos: the five degradations, seeded."""
+    with reporting():
+        from .data.synthesis import make_pairs
+
+        pairs = make_pairs(inputs, out, task or (), seed, strength, max_side, sheet)
+        typer.echo(f"{len(pairs)} pairs in {out}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of clean photographs.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder: log, checkpoints, the model. Resumes.")],
+    recipe: Annotated[str, typer.Option(help="What to train: compact or debug.")] = "compact",
+    budget: Annotated[str, typer.Option(metavar="90m|2h|45s", help="Training time of all stages together.")] = "90m",
+    stage: Annotated[
+        str | None, typer.Option(metavar="vqvae|transformer|refiner|decoder", help="Only this one of the four.")
+    ] = None,
+    init: Annotated[str | None, typer.Option(metavar="MODEL", help="Start from these weights.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="Precision of the arithmetic.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")] = 0,
+) -> None:
+    """Train a model from clean photographs. Run it again to resume; RUN/model is what --model takes."""
+    with reporting():
+        from .acceleration import pick_device, pick_dtype
+        from .training.run import train as run_training
+
+        place = pick_device(device)
+        precision = pick_dtype(place, dtype)
+        typer.echo(f"training {recipe} on {place}; progress in {out / 'log.jsonl'}")
+        trained = run_training(recipe, data, out, budget, stage, init, str(place), precision, seed)
+        typer.echo(f"trained model: {trained}")
+
+
+@app.command()
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Folder with <task>/input and <task>/target.")],
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
+    fidelity: Annotated[float | None, typer.Option(metavar="W")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Append one line of JSON per image.")] = None,
+) -> None:
+    """PSNR and SSIM of restored photos beside those of the degraded ones, per task. Needs the extra `eval`."""
+    with reporting():
+        from .evaluation.gains import PROTOCOL
+        from .evaluation.gains import evaluate as run_evaluation
+        from .pipeline import Restorer
+
+        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity)
+        typer.echo(f"{PROTOCOL}\n{restorer.name} {restorer.sha256[:12]} {restorer.settings}")
+        typer.echo(f"{'task':<20}{'n':>4}{'PSNR in':>10}{'PSNR out':>10}{'gain':>8}{'SSIM in':>10}{'SSIM out':>10}")
+        for row in run_evaluation(restorer, pairs, json):
+            psnrs = f"{row.psnr_input:>10.2f}{row.psnr_restored:>10.2f}{row.gain:>+8.2f}"
+            typer.echo(f"{row.task:<20}{row.n:>4}{psnrs}{row.ssim_input:>10.4f}{row.ssim_restored:>10.4f}")
+
+
+# ------------------------------------------------------------------------------------------- published weights
+
+
+@app.command()
+def convert(
+    vae: Annotated[Path, typer.Option(metavar="FILE", help="The published vae_restorevar.ckpt.")],
+    transformer: Annotated[Path, typer.Option(metavar="FILE", help="The published restorevar.pth.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model folder to write.")],
+    refiner_heads: Annotated[int, typer.Option(help="Heads of the refiner; nothing in the file tells.")] = 6,
+) -> None:
+    """Turn the published checkpoints into a model folder: safetensors, config, sha256. Runs no code from them."""
+    with reporting():
+        from .official_weights import convert as run_conversion
+
+        typer.echo(f"{out}  sha256 {run_conversion(vae, transformer, out, refiner_heads)}")

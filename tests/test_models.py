@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -188,7 +189,7 @@ def test_schedule_of_any_window(height, width):
     scales = ScaleSchedule()
     grids = scales.grids((height, width))
     assert len(grids) == 10 and grids[-1] == (height, width)
-    assert all(1 <= a <= b for g, n in zip(grids, grids[1:], strict=False) for a, b in zip(g, n, strict=True))
+    assert all(1 <= a <= b for g, n in pairwise(grids) for a, b in zip(g, n, strict=True))
     assert scales.length((height, width)) == sum(h * w for h, w in grids) == scales.bounds((height, width))[-1][1]
 
 

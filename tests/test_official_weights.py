@@ -208,10 +208,10 @@ def test_read_state_never_runs_code(tmp_path):
 
     path = tmp_path / "evil.pth"
     torch.save({"a": Evil()}, path)
-    with pytest.raises(UserError, match="evil.pth"):
+    with pytest.raises(UserError, match=r"evil\.pth"):
         ow.read_state(path)
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="evil.pth"):
+    with pytest.raises(UserError, match=r"evil\.pth"):
         ow.read_state(path)
     with pytest.raises(UserError, match="no such file"):
         ow.read_state(tmp_path / "missing.pth")

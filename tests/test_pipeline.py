@@ -21,8 +21,6 @@ from restorevar.models import RestoreVAR
 from restorevar.models.config import RefinerConfig, debug
 from restorevar.pipeline import Restorer
 
-torch.set_num_threads(1)  # for tensors this small, threads cost more than they give
-
 
 class Stand(RestoreVAR):
     """A stand-in that is quick, checks its input as the real one does, and remembers the shapes it saw."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -22,8 +21,6 @@ from restorevar.errors import UserError
 from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
 from restorevar.pipeline import Restorer
-
-torch.set_num_threads(1)  # for tensors this small, threads cost more than they give
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ def make_pairs(
     The manifest is the published JSON list (image_path, target_path, degradation, dataset). The same seed gives the
     same files. `sheet` also writes a contact sheet: a row a photo, a column a task.
     """
+    if not 0 <= strength[0] <= strength[1] <= 1:
+        raise UserError(f"strengths lie between 0 and 1, the lower first, not {strength[0]} {strength[1]}")
     tasks = list(tasks) or [*DEGRADATIONS]
     photos = [file for path in inputs for file in (find_photos(path) if path.is_dir() else [path])]
     if not photos:

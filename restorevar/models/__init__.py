@@ -2,8 +2,8 @@
 
 Tensor names end in their shape. The legend for this folder; lower case = current scale, upper case = whole:
 
-    B batch   C latent channels   H W final latent grid   h w grid of the current scale   l = h*w   L all scales together
-    M condition tokens   D model width   N heads   K head width   V codebook size
+    B batch   C latent channels   H W final latent grid   h w grid of the current scale   l = h*w
+    L all scales together   M condition tokens   D model width   N heads   K head width   V codebook size
 """
 
 from .config import FidelityConfig, RefinerConfig, RestoreVARConfig, ScaleSchedule, TransformerConfig, VQVAEConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 Grid = tuple[int, int]
@@ -24,7 +25,7 @@ class ScaleSchedule:
     sides: tuple[int, ...] = PAPER_SIDES
 
     def __post_init__(self) -> None:
-        if len(self.sides) < 2 or any(a >= b for a, b in zip(self.sides, self.sides[1:], strict=False)):
+        if len(self.sides) < 2 or any(a >= b for a, b in pairwise(self.sides)):
             raise ValueError(f"a scale schedule needs two or more growing sides, not {self.sides}")
         if self.sides[0] < 1:
             raise ValueError(f"a token map cannot have side {self.sides[0]}")

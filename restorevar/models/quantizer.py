@@ -101,7 +101,7 @@ class MultiScaleQuantizer(nn.Module):
         return self.partial_latents(tokens, grid)[-1]
 
     def teacher_forcing_input(self, tokens: Sequence[Tensor], grid: Grid) -> Tensor:
-        """The transformer's inputs for scales 1.. from the true tokens: (B, L - l_0, C). Scale 0 has the start token."""
+        """The transformer's inputs for scales 1.. from the true tokens: (B, L - l_0, C). Scale 0 has none."""
         partial = self.partial_latents(tokens[:-1], grid)
         return torch.cat([self.next_input(k + 1, f_hat) for k, f_hat in enumerate(partial)], dim=1)
 

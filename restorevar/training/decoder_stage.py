@@ -1,4 +1,4 @@
-"""Decoder stage, in two steps: the decoder on continuous latents (paper section 3.4), then the fidelity branch, ours."""
+"""Decoder stage, in two steps: the decoder on continuous latents (paper section 3.4), then our fidelity branch."""
 
 from __future__ import annotations
 

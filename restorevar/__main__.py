@@ -1,0 +1,5 @@
+"""`python -m restorevar` is `restorevar`."""
+
+from .cli import main
+
+main()
