@@ -32,7 +32,7 @@ class MadePair:
 
 def seed_for(seed: int, name: str, task: str) -> torch.Generator:
     """A generator of its own for each photo and task: adding photos changes no other pair."""
-    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(f"{task}/{name}".encode()))
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{task}/{name}".encode()))
 
 
 def degrade_photo(clean_3HW: Tensor, task: str, generator: torch.Generator, strength: tuple[float, float]) -> Tensor:
