@@ -1,0 +1,164 @@
+"""Model folders: what is saved is what is loaded, and every damage is told in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from restorevar import checkpoints
+from restorevar.acceleration import pick_device, pick_dtype, prepare
+from restorevar.checkpoints import CONFIG, WEIGHTS, load_model, save_model
+from restorevar.errors import UserError
+from restorevar.models import RestoreVAR
+from restorevar.models.attention import attend
+from restorevar.models.config import debug
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    save_model(tiny, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_there_and_back(tiny, folder):
+    loaded = load_model(str(folder))
+    assert loaded.model.config == tiny.config and not loaded.model.training
+    for (name, a), (_, b) in zip(tiny.named_parameters(), loaded.model.named_parameters(), strict=True):
+        assert torch.equal(a, b) and not b.requires_grad, name
+    assert (
+        json.loads((folder / CONFIG).read_text())["sha256"]
+        == loaded.sha256
+        == checkpoints.file_sha256(folder / WEIGHTS)
+    )
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(tiny, tmp_path):
+    save_model(tiny, tmp_path / "a")
+    save_model(tiny, tmp_path / "b", torch.bfloat16)
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in "ab"]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert all(p.dtype == torch.float32 for p in load_model(str(tmp_path / "b")).model.parameters())
+
+
+def damage(folder, how):
+    weights, config = folder / WEIGHTS, folder / CONFIG
+    description = json.loads(config.read_text())
+    if how == "flipped byte":
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
+    elif how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif how == "no weights":
+        weights.unlink()
+    elif how == "no config":
+        config.unlink()
+    elif how == "broken config":
+        config.write_text("{")
+    elif how == "foreign config":
+        config.write_text(json.dumps({"model_type": "bert"}))
+    elif how == "unknown field":
+        description["model"]["surprise"] = 1
+        config.write_text(json.dumps(description))
+    elif how == "other sizes":
+        description["model"]["transformer"]["width"] = 64
+        config.write_text(json.dumps(description))
+    elif how == "not safetensors":
+        weights.write_bytes(b"pickle")
+        del description["sha256"]
+        config.write_text(json.dumps(description))
+    elif how == "missing tensor":
+        save_file({"a": torch.zeros(1)}, weights)
+        del description["sha256"]
+        config.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("flipped byte", "damaged"),
+        ("truncated", "damaged"),
+        ("no weights", "no such file"),
+        ("no config", "no such file"),
+        ("broken config", "not readable JSON"),
+        ("foreign config", "not a model config"),
+        ("unknown field", "surprise"),
+        ("other sizes", "does not fit"),
+        ("not safetensors", "safetensors"),
+        ("missing tensor", "does not fit"),
+    ],
+)
+def test_damage_is_told_in_one_line_that_names_the_file(folder, how, words):
+    damage(folder, how)
+    with pytest.raises(UserError) as error:
+        load_model(str(folder))
+    message = str(error.value)
+    assert words in message and str(folder) in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["nope", "./nope", "a/b/c", "/nowhere/at/all"])
+def test_unknown_model_lists_what_there_is(name):
+    with pytest.raises(UserError, match="compact"):
+        load_model(name)
+
+
+def test_hub_models_are_downloaded_by_name(folder, monkeypatch):
+    """The hub itself cannot be reached from the tests; what we ask of it can."""
+    import huggingface_hub
+
+    asked = []
+
+    def download(repository, file):
+        asked.append((repository, file))
+        return str(folder / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    loaded = load_model("someone/restorer")
+    assert isinstance(loaded.model, RestoreVAR) and loaded.name == "someone/restorer"
+    assert asked == [("someone/restorer", CONFIG), ("someone/restorer", WEIGHTS)]
+
+
+def test_unreachable_hub_is_one_line(monkeypatch):
+    import huggingface_hub
+
+    def download(repository, file):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(UserError, match=r"someone/restorer.*no route$"):
+        load_model("someone/restorer")
+
+
+def test_devices_and_precisions():
+    assert pick_device("cpu").type == "cpu" and pick_dtype(pick_device("cpu"), "fp32") == torch.float32
+    assert pick_dtype(torch.device("mps")) == torch.float32
+    for choose in (lambda: pick_device("abacus"), lambda: pick_dtype(torch.device("cpu"), "int3")):
+        with pytest.raises(UserError, match="one of auto"):
+            choose()
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="not available"):
+            pick_device("cuda")
+
+
+def test_reduced_precision_stays_close_and_keeps_delicate_parts_in_float32(tiny):
+    degraded = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    exact = tiny.restore(degraded)
+    model = RestoreVAR(debug())
+    model.load_state_dict(tiny.state_dict())
+    prepare(model, torch.device("cpu"), torch.bfloat16)
+    assert model.vqvae.quantizer.codebook.weight.dtype == model.transformer.head.weight.dtype == torch.float32
+    assert model.transformer.blocks[0].ffn.fc1.weight.dtype == torch.bfloat16
+    assert (model.restore(degraded) - exact).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_plain_attention_equals_the_fused_one(masked):
+    q, k, v = (torch.randn(2, 2, 6, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    mask = torch.ones(6, 6, dtype=torch.bool).tril() if masked else None
+    fused = attend(q, k, v, mask)
+    plain = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
+    assert plain.dtype == torch.bfloat16
+    torch.testing.assert_close(plain.float(), fused, atol=0.03, rtol=0.03)
