@@ -22,7 +22,7 @@ from . import tiling
 from .acceleration import DTYPES, pick_device, pick_dtype, prepare
 from .checkpoints import load_model
 from .errors import UserError
-from .images import Photo, from_tensor, photo_from_pil, photo_to_pil, read_photo, to_tensor
+from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
 from .models import RestoreVAR
 
 #: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show
@@ -150,7 +150,7 @@ class Restorer:
         color, alpha = samples[..., :colors], samples[..., colors:]
         restored = self.restore_pixels(np.repeat(_to_integers(color), 3 // colors, axis=2))
         if colors == 1:
-            restored = _luma(restored)
+            restored = luma(restored)[..., None]
         if array.dtype.kind == "f":
             restored = restored / 65535.0
         return np.concatenate([restored.astype(array.dtype), alpha], axis=2).reshape(array.shape)
@@ -308,8 +308,3 @@ def _to_integers(samples: np.ndarray) -> np.ndarray:
     if not (samples.min() >= 0 and samples.max() <= 1):  # false for NaN too
         raise UserError("float samples must lie in [0, 1]")
     return np.round(samples * np.float64(65535)).astype(np.uint16)
-
-
-def _luma(rgb: np.ndarray) -> np.ndarray:
-    """[H, W, 1] Rec. 601 luma of [H, W, 3], in the same type."""
-    return ((rgb @ np.array([[299], [587], [114]], np.uint32) + 500) // 1000).astype(rgb.dtype)

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from restorevar import images
 from restorevar.errors import UserError
 from restorevar.images import (
     Photo,
@@ -316,7 +315,7 @@ def test_16_bits_are_reduced_to_8_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_large_images_are_handled_in_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_BAND", 50)
+    monkeypatch.setattr("restorevar.images.pixels._BAND", 50)
     samples = noise(17, 13, 4, dtype=np.uint16)
     (tmp_path / "a.png").write_bytes(deep_png(samples, 6, filter_type=4))
     photo, out = round_trip(tmp_path / "a.png")

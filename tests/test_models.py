@@ -216,3 +216,24 @@ def test_cache_views_grow():
     assert cache.append(first, first)[0].shape[2] == 2
     k, v = cache.append(first[:, :, :1] * 3, first[:, :, :1])
     assert k.shape[2] == 3 and k[0, 0, :, 0].tolist() == [1, 1, 3] and v.shape == k.shape
+
+
+@torch.no_grad()
+def test_identity_start_repeats_the_input():
+    """Before any training the rollout is nearly what quantizing the degraded latent gives."""
+    torch.manual_seed(0)
+    model = RestoreVAR(debug()).eval()
+    vqvae = model.vqvae
+    degraded = image(32, 48, batch=4)
+    vqvae.quant_conv.weight.div_(vqvae.encode(degraded).std())  # a trained latent has about unit variance
+    latent = vqvae.encode(degraded)
+    vqvae.quantizer.codebook.weight.copy_(latent.permute(0, 2, 3, 1).flatten(0, 2)[:32])  # codes that fit
+    best = (vqvae.quantizer.decode(vqvae.tokenize(degraded), (4, 6)) - latent).square().mean()
+
+    def error() -> float:
+        f_hat, _ = model.generate(vqvae.encode_condition(degraded))
+        return (f_hat - latent).square().mean()
+
+    from_noise = error()
+    model.transformer.start_as_identity(vqvae.quant_conv, vqvae.quantizer.codebook.weight)
+    assert error() < 0.3 * from_noise and error() < 4 * best

@@ -90,7 +90,10 @@ class NextScaleTransformer(nn.Module):
         self.condition_level = nn.Parameter(torch.zeros(width))
         self.start_embed = nn.Linear(latent_channels, width)
         self.start_gain = nn.Parameter(torch.zeros(()))
-        self.aligned_embed = nn.Linear(latent_channels, width) if config.aligned_condition else None
+        self.aligned_conv = self.aligned_embed = None
+        if config.aligned_condition:
+            self.aligned_conv = nn.Conv2d(latent_channels, latent_channels, 3, padding=1)
+            self.aligned_embed = nn.Linear(latent_channels, width, bias=False)
         deepest = max(config.depth - 1, 1)
         self.blocks = nn.ModuleList(Block(config, config.drop_path * i / deepest) for i in range(config.depth))
         self.head = nn.Linear(width, codebook_size)
@@ -108,6 +111,27 @@ class NextScaleTransformer(nn.Module):
             for block in self.blocks:
                 block.attention.proj.weight.div_((2 * len(self.blocks)) ** 0.5)  # type: ignore[union-attr, operator]
                 block.ffn.fc2.weight.div_((2 * len(self.blocks)) ** 0.5)  # type: ignore[union-attr, operator]
+
+    @torch.no_grad()
+    def start_as_identity(self, quant_conv: nn.Conv2d, codes_VC: Tensor, sharpness: float = 0.5) -> None:
+        """Initialise so that the untrained model repeats the tokens of its input. Needs `aligned_condition`.
+
+        What is left of the degraded latent, aligned - f_hat, goes through the residual stream to the head, whose
+        logits are minus its squared distance to each code: the quantizer's own rule. Training starts from "nothing
+        to restore" instead of from noise. A constant, larger vector per scale keeps the norm before the head from
+        erasing how large the residual is.
+        """
+        assert self.aligned_conv is not None and self.aligned_embed is not None, "the model has no aligned condition"
+        width, channels = self.aligned_embed.weight.shape
+        basis_DC = torch.linalg.qr(torch.randn(width, channels)).Q.to(codes_VC)
+        self.aligned_conv.load_state_dict(quant_conv.state_dict())
+        self.aligned_embed.weight.copy_(basis_DC)
+        self.word_embed.weight.copy_(-basis_DC)
+        outside = torch.randn_like(self.scale_embed.weight) * 0.7
+        self.scale_embed.weight.copy_(outside - outside @ basis_DC @ basis_DC.T)
+        self.class_embed.weight.mul_(0.1)
+        self.head.weight.copy_(2 * sharpness * 0.75 * codes_VC @ basis_DC.T)  # 0.75: about the norm's usual divisor
+        self.head.bias.copy_(-sharpness * codes_VC.square().sum(1))
 
     @property
     def block_dtype(self) -> torch.dtype:
@@ -179,8 +203,9 @@ class NextScaleTransformer(nn.Module):
         return start_B1D.expand(-1, h * w, -1), condition_BMD.to(self.block_dtype), aligned
 
     def _align(self, condition_BCHW: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        assert self.aligned_embed is not None
-        resized = (F.interpolate(condition_BCHW.float(), size=grid, mode="area") for grid in grids)
+        assert self.aligned_conv is not None and self.aligned_embed is not None
+        latent_BCHW = self.aligned_conv(condition_BCHW.float())
+        resized = (F.interpolate(latent_BCHW.float(), size=grid, mode="area") for grid in grids)
         return [self.aligned_embed(x.flatten(2).transpose(1, 2)) for x in resized]
 
     def _logits(self, x_BlD: Tensor) -> Tensor:

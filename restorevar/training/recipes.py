@@ -26,21 +26,21 @@ STAGE_GROUPS = {
 
 def compact(source: PairSource, seconds: float) -> list[Stage]:
     """The shipped default, from scratch, on a CPU or a GPU, within `seconds` of training altogether."""
-    windows = {(256, 256): 0.7, (384, 384): 0.15, (256, 384): 0.1, (512, 512): 0.05}
+    windows = {(256, 256): 0.75, (256, 384): 0.1, (384, 384): 0.1, (512, 512): 0.05}
     return [
         AutoencoderStage(source, Schedule(lr=8e-4, batch=16, seconds=0.27 * seconds, ema=0.995)),
         CodebookStage(source, Schedule(lr=2e-3, batch=32, seconds=0.03 * seconds)),
         TransformerStage(
             source,
-            Schedule(lr=8e-4, batch=16, seconds=0.24 * seconds, weight_decay=0.05, clip=2.0),
+            Schedule(lr=6e-4, batch=16, seconds=0.165 * seconds, weight_decay=0.05, clip=2.0),
             windows,
             token_noise=0.05,
         ),
-        RefinerStage(source, Schedule(lr=6e-4, batch=16, seconds=0.06 * seconds), windows),
-        DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.05 * seconds, ema=0.99), {(192, 192): 1.0}),
+        RefinerStage(source, Schedule(lr=6e-4, batch=16, seconds=0.04 * seconds), windows),
+        DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.02 * seconds, ema=0.99), {(192, 192): 1.0}),
         FidelityStage(
             source,
-            Schedule(lr=1e-3, batch=8, seconds=0.35 * seconds, ema=0.998),
+            Schedule(lr=1e-3, batch=8, seconds=0.30 * seconds, ema=0.998),
             {(256, 256): 1.0, (384, 384): 0.1},
         ),
     ]

@@ -33,6 +33,11 @@ class TransformerStage(Stage):
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         return [model.transformer]
 
+    def start(self, model: RestoreVAR) -> None:
+        if model.config.transformer.aligned_condition:
+            vqvae = model.vqvae
+            model.transformer.start_as_identity(vqvae.quant_conv, vqvae.quantizer.codebook.weight)
+
     def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
         batch = self._batch(model)
         condition, target_BL = batch["condition"], batch["tokens"].long()

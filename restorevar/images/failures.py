@@ -1,0 +1,45 @@
+"""Whatever goes wrong with a file becomes one line for the user; warnings of Pillow become none."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import UserError
+
+# Warnings can be silenced only for the whole process, so one thread at a time decodes or encodes.
+_quiet = threading.Lock()
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Puts the name of the file before the message of a UserError, and makes it one line."""
+    try:
+        yield
+    except UserError as error:
+        name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in os.fspath(path))
+        raise UserError(" ".join(f"{name}: {error}".split("\n"))) from error.__cause__
+
+
+@contextmanager
+def translating(verdict: str) -> Iterator[None]:
+    """Turns any failure inside into a UserError. Pillow raises every kind of exception on broken files."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError("needs more memory than there is") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{verdict} ({reason})") from error
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
