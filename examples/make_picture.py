@@ -1,6 +1,6 @@
 """Make the README's picture: every example before (above) and after (below).
 
-    python examples/make_picture.py examples/photos restored docs/images/before-after.jpg
+python examples/make_picture.py examples/photos restored docs/images/before-after.jpg
 """
 
 from __future__ import annotations
