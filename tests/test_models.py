@@ -114,11 +114,14 @@ def test_fidelity_zero_is_the_papers_path(tiny):
     assert torch.equal(tiny.restore(degraded), tiny.restore(degraded, fidelity=1.0))  # the debug model's default
 
 
-def test_new_fidelity_branch_changes_nothing():
+def test_new_fidelity_branch_keeps_the_input():
+    """Training starts from the degraded image at W = 1; in between, from a blend."""
     torch.manual_seed(0)
     model = RestoreVAR(debug()).eval()
     degraded = image(32, 32)
-    torch.testing.assert_close(model.restore(degraded, fidelity=1.0), model.restore(degraded, fidelity=0.0))
+    torch.testing.assert_close(model.restore(degraded, fidelity=1.0), degraded)
+    half = (degraded + model.restore(degraded, fidelity=0.0)) / 2
+    torch.testing.assert_close(model.restore(degraded, fidelity=0.5), half, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("fidelity", [-0.1, 1.5])

@@ -24,8 +24,11 @@ class GatedFusion(nn.Module):
         self.mix = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
         self.out = nn.Conv2d(width, width_out, 3, padding=1)
         nn.init.zeros_(self.out.weight)
-        if self.out.bias is not None:
-            nn.init.zeros_(self.out.bias)
+        self.start_at([0.0] * width_out)
+
+    def start_at(self, bias: list[float]) -> None:
+        """What an untrained fusion gives, per channel, whatever it is shown."""
+        self.out.bias = nn.Parameter(torch.tensor(bias))
 
     def forward(self, h_BCHW: Tensor, degraded_BCHW: Tensor) -> Tensor:
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
@@ -48,7 +51,9 @@ class FidelityBranch(nn.Module):
         self.downs = nn.ModuleList(Downsample(width) for width in widths[:-1])
         self.fusions = nn.ModuleList(GatedFusion(width, width, vqvae.norm) for width in widths)
         # In image space: how much of the input to keep per pixel and channel, and what to add to it.
+        # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
         self.to_image = GatedFusion(widths[0], 2 * 3 * vqvae.patch**2, vqvae.norm)
+        self.to_image.start_at([1.0] * (3 * vqvae.patch**2) + [0.0] * (3 * vqvae.patch**2))
 
     def encode(self, degraded_B3HW: Tensor) -> list[Tensor]:
         """Features per level, finest first."""

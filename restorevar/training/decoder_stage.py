@@ -94,7 +94,7 @@ class FidelityStage(_OnRollouts):
 
     ssim_weight: float = 0.05
     gradient_weight: float = 0.3
-    paper_path_every: int = 4
+    paper_path_every: int = 6
     name: str = "fidelity"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:

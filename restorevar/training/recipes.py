@@ -40,7 +40,7 @@ def compact(source: PairSource, seconds: float) -> list[Stage]:
         DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.02 * seconds, ema=0.99), {(192, 192): 1.0}),
         FidelityStage(
             source,
-            Schedule(lr=1e-3, batch=8, seconds=0.30 * seconds, ema=0.998),
+            Schedule(lr=1e-3, batch=8, seconds=0.33 * seconds, ema=0.998, validate_seconds=900),
             {(256, 256): 1.0, (384, 384): 0.1},
         ),
     ]
