@@ -152,13 +152,22 @@ class FidelityConfig:
 
 @dataclass(frozen=True)
 class RestoreVARConfig:
-    """Everything needed to build the model. `fidelity=None` is the published architecture."""
+    """Everything needed to build the model. `fidelity=None` is the published architecture.
+
+    `rollout` "argmax" is published. "expected" (ours) adds the mean code under the predicted distribution instead of
+    the most probable one: while the transformer is unsure, it hedges where argmax jumps to a wrong tone.
+    """
 
     scales: ScaleSchedule = field(default_factory=ScaleSchedule)
     vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     fidelity: FidelityConfig | None = None
+    rollout: Literal["argmax", "expected"] = "argmax"
+
+    def __post_init__(self) -> None:
+        if self.rollout not in ("argmax", "expected"):
+            raise ValueError(f"rollout is argmax or expected, not {self.rollout!r}")
 
     @property
     def window(self) -> int:
@@ -185,6 +194,7 @@ class RestoreVARConfig:
             "transformer": _part(TransformerConfig, values.pop("transformer", {})),
             "refiner": _part(RefinerConfig, values.pop("refiner", {})),
             "fidelity": None if fidelity is None else _part(FidelityConfig, fidelity),
+            "rollout": values.pop("rollout", "argmax"),
         }
         if values:
             raise ValueError(f"unknown model config fields: {', '.join(sorted(values))}")
@@ -213,6 +223,7 @@ def compact() -> RestoreVARConfig:
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
         fidelity=FidelityConfig(),
+        rollout="expected",
     )
 
 

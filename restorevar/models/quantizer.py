@@ -59,17 +59,25 @@ class MultiScaleQuantizer(nn.Module):
         distance = distance.addmm(x_nC, codes_VC.T, alpha=-2)
         return distance.argmin(1).view(residual_BCHW.shape[0], -1)
 
-    def contribution(self, k: int, tokens_Bl: Tensor, grid: Grid) -> Tensor:
-        """What the tokens of scale k add to the latent: codes, bicubic to full size, phi. (B, C, H, W)."""
+    def contribution(self, k: int, codes_BlC: Tensor, grid: Grid) -> Tensor:
+        """What the codes of scale k add to the latent: bicubic to full size, then phi. (B, C, H, W)."""
         h, w = self.scales.grids(grid)[k]
-        codes_BChw = self.codebook(tokens_Bl).transpose(1, 2).unflatten(2, (h, w))
+        codes_BChw = codes_BlC.transpose(1, 2).unflatten(2, (h, w))
         if k < len(self.scales) - 1:
             codes_BChw = F.interpolate(codes_BChw, size=grid, mode="bicubic")
         return self.phi(k)(codes_BChw.contiguous())
 
     def accumulate(self, k: int, f_hat_BCHW: Tensor, tokens_Bl: Tensor) -> Tensor:
         """One step of the residual sum: f_hat after scale k."""
-        return f_hat_BCHW + self.contribution(k, tokens_Bl, _grid(f_hat_BCHW))
+        return self.accumulate_codes(k, f_hat_BCHW, self.codebook(tokens_Bl))
+
+    def accumulate_codes(self, k: int, f_hat_BCHW: Tensor, codes_BlC: Tensor) -> Tensor:
+        """As `accumulate`, from code vectors: of tokens, or averaged over a distribution of tokens."""
+        return f_hat_BCHW + self.contribution(k, codes_BlC, _grid(f_hat_BCHW))
+
+    def expected_codes(self, logits_BlV: Tensor) -> Tensor:
+        """The mean code under the predicted distribution: (B, l, C), float32."""
+        return logits_BlV.float().softmax(-1) @ self.codebook.weight
 
     def next_input(self, k: int, f_hat_BCHW: Tensor) -> Tensor:
         """What the transformer reads for scale k: f_hat of the scales before, area-resized; (B, l, C)."""
@@ -84,7 +92,7 @@ class MultiScaleQuantizer(nn.Module):
         tokens = []
         for k, scale_grid in enumerate(self.scales.grids(grid)):
             tokens.append(self.nearest(residual, scale_grid))
-            residual -= self.contribution(k, tokens[-1], grid)
+            residual -= self.contribution(k, self.codebook(tokens[-1]), grid)
         return tokens
 
     def partial_latents(self, tokens: Sequence[Tensor], grid: Grid) -> list[Tensor]:
@@ -116,7 +124,7 @@ class MultiScaleQuantizer(nn.Module):
         tokens = []
         for k, scale_grid in enumerate(self.scales.grids(grid)):
             tokens.append(self.nearest(residual.detach(), scale_grid))
-            f_hat = f_hat + self.contribution(k, tokens[-1], grid)
+            f_hat = self.accumulate(k, f_hat, tokens[-1])
             residual = target - f_hat
             loss = loss + F.mse_loss(f_hat, target) + self.beta * F.mse_loss(latent, f_hat.detach())
         straight_through = latent + (f_hat - latent).detach()

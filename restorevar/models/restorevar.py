@@ -59,7 +59,11 @@ class RestoreVAR(nn.Module):
         return self.decode(refined, degraded_B3HW, fidelity)
 
     def generate(self, condition_BCHW: Tensor, on_scale: OnScale | None = None) -> tuple[Tensor, Tensor]:
-        """Rollout: argmax of each scale in turn. Returns the discrete latent (B, C, H, W) and hidden (B, L, D)."""
+        """Rollout, scale after scale. Returns the discrete latent (B, C, H, W) and hidden (B, L, D).
+
+        Each scale adds its most probable codes, as published; or, with `config.rollout` "expected", the mean code
+        under the predicted distribution.
+        """
         quantizer = self.vqvae.quantizer
         rollout = self.transformer.begin(condition_BCHW)
         f_hat = quantizer.zeros(condition_BCHW.shape[0], rollout.grid)
@@ -68,7 +72,10 @@ class RestoreVAR(nn.Module):
             input_BlC = None if k == 0 else quantizer.next_input(k, f_hat)
             logits_BlV, hidden_BlD = self.transformer.step(k, input_BlC, rollout)
             tokens_Bl = logits_BlV.argmax(-1)
-            f_hat = quantizer.accumulate(k, f_hat, tokens_Bl)
+            if self.config.rollout == "expected":
+                f_hat = quantizer.accumulate_codes(k, f_hat, quantizer.expected_codes(logits_BlV))
+            else:
+                f_hat = quantizer.accumulate(k, f_hat, tokens_Bl)
             hidden.append(hidden_BlD)
             if on_scale is not None:
                 on_scale(ScaleEvent(k, len(self.config.scales), tokens_Bl, logits_BlV, f_hat))

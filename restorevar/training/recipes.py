@@ -40,8 +40,10 @@ def compact(source: PairSource, seconds: float) -> list[Stage]:
         DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.02 * seconds, ema=0.99), {(192, 192): 1.0}),
         FidelityStage(
             source,
-            Schedule(lr=1e-3, batch=8, seconds=0.33 * seconds, ema=0.998, validate_seconds=900),
+            Schedule(lr=8e-4, batch=12, seconds=0.19 * seconds, ema=0.998, validate_seconds=900),
             {(256, 256): 1.0, (384, 384): 0.1},
+            reuse=6,
+            crop=128,
         ),
     ]
 
@@ -56,7 +58,7 @@ def debug(source: PairSource, seconds: float) -> list[Stage]:
         TransformerStage(source, schedule, shape),
         RefinerStage(source, schedule, shape),
         DecoderStage(source, schedule, shape),
-        FidelityStage(source, schedule, shape),
+        FidelityStage(source, schedule, shape, crop=16),
     ]
 
 
