@@ -240,3 +240,18 @@ def test_identity_start_repeats_the_input():
     from_noise = error()
     model.transformer.start_as_identity(vqvae.quant_conv, vqvae.quantizer.codebook.weight)
     assert error() < 0.3 * from_noise and error() < 4 * best
+
+
+def test_expected_rollout_of_a_sure_transformer_is_the_argmax_rollout(tiny):
+    """The published rule is the limit of a transformer without doubt; the tokens reported are its argmax."""
+    condition = tiny.vqvae.encode_condition(image(32, 32))
+    tiny.transformer.head.weight.mul_(1e7)
+    argmax, _ = tiny.generate(condition)
+    values = tiny.config.to_dict() | {"rollout": "expected"}
+    expected = RestoreVAR(RestoreVARConfig.from_dict(values)).eval().requires_grad_(False)
+    expected.load_state_dict(tiny.state_dict())
+    torch.testing.assert_close(expected.generate(condition)[0], argmax, atol=1e-4, rtol=1e-4)
+    expected.transformer.head.weight.mul_(1e-7)
+    assert not torch.allclose(expected.generate(condition)[0], argmax)
+    with pytest.raises(ValueError, match="rollout"):
+        RestoreVARConfig.from_dict(values | {"rollout": "surprise"})
