@@ -63,6 +63,7 @@ def save_model(
     temporary = folder / f".{WEIGHTS}.part"
     save_file(state, temporary)
     digest = file_sha256(temporary)
+    temporary.chmod(0o644)  # safetensors writes it for the owner alone
     os.replace(temporary, folder / WEIGHTS)
     description = {"format": 1, "sha256": digest, "model": model.config.to_dict(), **(metadata or {})}
     part = folder / f".{CONFIG}.part"

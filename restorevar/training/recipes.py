@@ -28,19 +28,19 @@ def compact(source: PairSource, seconds: float) -> list[Stage]:
     """The shipped default, from scratch, on a CPU or a GPU, within `seconds` of training altogether."""
     windows = {(256, 256): 0.75, (256, 384): 0.1, (384, 384): 0.1, (512, 512): 0.05}
     return [
-        AutoencoderStage(source, Schedule(lr=8e-4, batch=16, seconds=0.27 * seconds, ema=0.995)),
+        AutoencoderStage(source, Schedule(lr=8e-4, batch=16, seconds=0.28 * seconds, ema=0.995)),
         CodebookStage(source, Schedule(lr=2e-3, batch=32, seconds=0.03 * seconds)),
         TransformerStage(
             source,
-            Schedule(lr=6e-4, batch=16, seconds=0.165 * seconds, weight_decay=0.05, clip=2.0),
+            Schedule(lr=6e-4, batch=16, seconds=0.22 * seconds, weight_decay=0.05, clip=2.0),
             windows,
             token_noise=0.05,
         ),
         RefinerStage(source, Schedule(lr=6e-4, batch=16, seconds=0.04 * seconds), windows),
-        DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.02 * seconds, ema=0.99), {(192, 192): 1.0}),
+        DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.03 * seconds, ema=0.99), {(192, 192): 1.0}),
         FidelityStage(
             source,
-            Schedule(lr=8e-4, batch=12, seconds=0.19 * seconds, ema=0.998, validate_seconds=900),
+            Schedule(lr=8e-4, batch=12, seconds=0.40 * seconds, ema=0.998, validate_seconds=900),
             {(256, 256): 1.0, (384, 384): 0.1},
             reuse=6,
             crop=128,
