@@ -117,8 +117,9 @@ def resolve_model(name: str) -> Path:
 
 
 def _download(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, logging
 
+    logging.set_verbosity_error()  # it tells of every retry; one line at the end is enough
     try:
         config = hf_hub_download(repository, CONFIG)
         hf_hub_download(repository, WEIGHTS)
