@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .errors import UserError
-from .models import RestoreVAR, RestoreVARConfig
+from .models import Model, ModelConfig, build_model, kind_of
+from .models.kinds import CONFIGS
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 #: Names that `--model` takes: models shipped inside the package.
@@ -26,7 +27,7 @@ SHIPPED = ("compact",)
 class LoadedModel:
     """A model with what identifies it."""
 
-    model: RestoreVAR
+    model: Model
     name: str
     sha256: str
 
@@ -49,7 +50,7 @@ def file_sha256(path: Path) -> str:
 
 
 def save_model(
-    model: RestoreVAR, folder: Path, dtype: torch.dtype | None = None, metadata: dict[str, Any] | None = None
+    model: Model, folder: Path, dtype: torch.dtype | None = None, metadata: dict[str, Any] | None = None
 ) -> str:
     """Write weights and config; returns the sha256 of the weights. `dtype` (bf16, fp16) halves the file.
 
@@ -65,7 +66,8 @@ def save_model(
     digest = file_sha256(temporary)
     temporary.chmod(0o644)  # safetensors writes it for the owner alone
     os.replace(temporary, folder / WEIGHTS)
-    description = {"format": 1, "sha256": digest, "model": model.config.to_dict(), **(metadata or {})}
+    kind, values = kind_of(model.config), model.config.to_dict()
+    description = {"format": 1, "sha256": digest, "kind": kind, "model": values, **(metadata or {})}
     part = folder / f".{CONFIG}.part"
     part.write_text(json.dumps(description, indent=2) + "\n")
     os.replace(part, folder / CONFIG)
@@ -90,11 +92,11 @@ def load_model(name: str) -> LoadedModel:
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{weights}: not a readable safetensors file ({error})") from None
     try:
-        config = RestoreVARConfig.from_dict(description["model"])
+        config = _model_config(description)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / CONFIG}: not a model config ({error})") from None
     with torch.device("meta"):
-        model = RestoreVAR(config)
+        model = build_model(config)
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     except RuntimeError as error:
@@ -127,6 +129,14 @@ def _download(repository: str) -> Path:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"model {repository!r} could not be fetched from the Hugging Face Hub: {cause}") from None
     return Path(config).parent
+
+
+def _model_config(description: dict[str, Any]) -> ModelConfig:
+    """Raises KeyError, TypeError or ValueError for what is none. Folders from before there were kinds name none."""
+    kind = description.get("kind", "restorevar")
+    if kind not in CONFIGS:
+        raise ValueError(f"kind {kind!r} is not one of {', '.join(CONFIGS)}")
+    return CONFIGS[kind].from_dict(description["model"])
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -251,28 +251,76 @@ def degrade(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of clean photographs.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder: log, checkpoints, the model. Resumes.")],
-    recipe: Annotated[str, typer.Option(help="What to train: compact or debug.")] = "compact",
-    budget: Annotated[str, typer.Option(metavar="90m|2h|45s", help="Training time of all stages together.")] = "90m",
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder: log, previews, checkpoints, the model.")] = Path(
+        "runs/first"
+    ),
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="DIR[=WEIGHT]", help="Folder of clean photographs; repeatable.")
+    ] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[=WEIGHT]", help="Manifest of real pairs; repeatable.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="paper_512, paper_256, compact or debug.")] = "compact",
+    budget: Annotated[
+        str | None, typer.Option(metavar="90m|2h|45s", help="Training time of all stages together.")
+    ] = None,
     stage: Annotated[
         str | None, typer.Option(metavar="vqvae|transformer|refiner|decoder", help="Only this one of the four.")
     ] = None,
     init: Annotated[str | None, typer.Option(metavar="MODEL", help="Start from these weights.")] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any number of the recipe, such as decoder.loss.ssim=0; repeatable."),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="Precision of the arithmetic.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the arithmetic.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")] = 0,
+    accumulate: Annotated[int, typer.Option(min=1, help="Turns in which each batch is computed.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode and degrade; 0: none of their own.")] = 0,
+    cache: Annotated[bool, typer.Option("--cache", help="Keep on disk what the frozen parts computed.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile what is trained.")] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Recompute activations of the transformer: less memory.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also report to Weights & Biases.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell parameters, memory, FLOPs and the time it would take.")
+    ] = False,
+    accelerator: Annotated[str, typer.Option(help="With --dry-run: the machine to reckon with.")] = "rtx4090",
 ) -> None:
-    """Train a model from clean photographs. Run it again to resume; RUN/model is what --model takes."""
+    """Train a model. Run it again to resume; RUN/model is what --model takes."""
     with reporting():
         from .acceleration import pick_device, pick_dtype
+        from .training.run import Options
         from .training.run import train as run_training
 
         place = pick_device(device)
-        precision = pick_dtype(place, dtype)
+        options = Options(
+            recipe=recipe,
+            data=data or (),
+            pairs=pairs or (),
+            budget=budget,
+            stage=stage,
+            init=init,
+            settings=set or (),
+            device=str(place),
+            precision=pick_dtype(place, dtype),
+            seed=seed,
+            accumulate=accumulate,
+            workers=workers,
+            cache=cache,
+            compile=compile,
+            checkpointing=checkpointing,
+            trackers=[name for name, wanted in (("tensorboard", tensorboard), ("wandb", wandb)) if wanted],
+        )
+        if dry_run:
+            from .training.forecast import forecast
+
+            typer.echo(forecast(options, accelerator))
+            return
         typer.echo(f"training {recipe} on {place}; progress in {out / 'log.jsonl'}")
-        trained = run_training(recipe, data, out, budget, stage, init, str(place), precision, seed)
-        typer.echo(f"trained model: {trained}")
+        typer.echo(f"trained model: {run_training(out, options)}")
 
 
 @app.command()
@@ -296,6 +344,80 @@ def evaluate(
         for row in run_evaluation(restorer, pairs, json):
             psnrs = f"{row.psnr_input:>10.2f}{row.psnr_restored:>10.2f}{row.gain:>+8.2f}"
             typer.echo(f"{row.task:<20}{row.n:>4}{psnrs}{row.ssim_input:>10.4f}{row.ssim_restored:>10.4f}")
+
+
+# ------------------------------------------------------------------------------------------------- data sets
+
+data_app = typer.Typer(help="Data sets on disk: find their pairs, check them, write manifests.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("index")
+def data_index(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The unpacked data set, or one of its parts.")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="reside, snow100k, rain13k, lolv1, gopro, lhp, revide, toled, poled, lolblur, cdd, or paired: any "
+            "input and target side by side.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The manifest to write.")],
+    split: Annotated[str, typer.Option(metavar="train|val|test|all", help="Only the pairs of this split.")] = "all",
+    variant: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Other degraded images: gopro blur_gamma, cdd low_haze, ..."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Manifest that should share no picture with this one; repeatable."),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Open no image: pair names and count, nothing else.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that was found as JSON.")] = None,
+) -> None:
+    """Find the pairs of a published data set, check every file, write the manifest of those that can be used.
+
+    Exit code 0 if a manifest was written, whatever problems were told of; 2 if there are no pairs.
+    """
+    with reporting():
+        if no_check and against:
+            raise UserError("--against compares pictures, which --no-check does not open")
+
+        from .data import audit
+        from .data.layouts import scan
+        from .data.manifest import check_place, read_manifest, write_json, write_manifest
+
+        others = {str(path): read_manifest(path) for path in against or ()}
+        index = scan(layout, root, split, variant)
+        for place in filter(None, (out, report)):
+            check_place(place)
+        with _checking() as progress:
+            result = audit.audit_index(index, not no_check, others, progress)
+        if report is not None:
+            write_json(audit.as_report(result), report)
+        for line in (*audit.count_lines(result.counts), *audit.problem_lines(result, index.root)):
+            typer.echo(_one_line(line))
+        if not result.pairs:
+            raise UserError(f"{root}: none of {len(index.complete)} pairs can be used")
+        write_manifest(result.pairs, out)
+        left_out = len(index.complete) - len(result.pairs)
+        typer.echo(f"{len(result.pairs):,} pairs in {out}" + (f", {left_out:,} left out" if left_out else ""))
+        if len({entry.split for entry in result.pairs}) > 1:
+            typer.echo("the manifest holds several splits; to train on one of them, write it with --split train")
+
+
+@contextmanager
+def _checking() -> Iterator[Callable[[int, int], None]]:
+    """What shows how many files have been checked. The bar is for terminals only."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bar() as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 # ------------------------------------------------------------------------------------------- published weights

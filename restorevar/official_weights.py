@@ -272,8 +272,18 @@ def to_official(model: RestoreVAR) -> tuple[dict[str, Tensor], dict[str, Tensor]
     models with options that the published code does not know.
     """
     config = model.config
-    foreign = config.vqvae.patch != 1 or config.vqvae.norm != "group" or config.transformer.aligned_condition
-    if foreign or config.refiner.positions != "learned" or config.fidelity is not None:
+    foreign = (
+        config.vqvae.patch != 1,
+        config.vqvae.norm != "group",
+        config.transformer.aligned_condition,
+        config.transformer.positions != "rotary",
+        config.refiner.kind != "lrt",
+        config.refiner.positions != "learned",
+        not config.refiner.hidden,
+        config.condition != "continuous",
+        config.fidelity is not None,
+    )
+    if any(foreign):
         raise UserError("this model has parts that the published code does not know; it cannot be written for it")
     ours = model.state_dict()
     vae = {theirs: _join(ours, names) for theirs, names in vae_table(config.vqvae).items() if names}

@@ -23,7 +23,7 @@ from .acceleration import DTYPES, pick_device, pick_dtype, prepare
 from .checkpoints import load_model
 from .errors import UserError
 from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
-from .models import RestoreVAR
+from .models import Model
 
 #: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show
 #: it longer sequences than it knows, and gain little.
@@ -58,7 +58,7 @@ class Restorer:
 
     def __init__(
         self,
-        model: RestoreVAR,
+        model: Model,
         *,
         name: str = "custom",
         sha256: str = "",
@@ -72,7 +72,7 @@ class Restorer:
         self.device = pick_device(device)
         self.dtype = pick_dtype(self.device, dtype)
         self.name, self.sha256, self.log = name, sha256, log
-        self.unit = model.config.vqvae.downsample
+        self.unit = model.config.downsample
         self.tile = _check_tile(model, tile)
         try:
             self.fidelity = model.fidelity_weight(fidelity)
@@ -246,8 +246,7 @@ class Restorer:
 
     def _windows_that_fit(self, area: int) -> int:
         """How many windows of `area` pixels half of the GPU's free memory holds, by estimate."""
-        vqvae = self.model.config.vqvae
-        need = area * LIVE_MAPS * 4 * vqvae.widths[0] / vqvae.patch**2
+        need = area * LIVE_MAPS * 4 * self.model.config.features_per_pixel
         return int(torch.cuda.mem_get_info(self.device)[0] / 2 / need)
 
     def _check_batch(self, batch: int | str) -> int:
@@ -273,9 +272,9 @@ class Restorer:
         self.log(f"out of memory on {self.device}: going on with batch {self.batch}, tile {self.tile or 'auto'}")
 
 
-def _check_tile(model: RestoreVAR, tile: int | str) -> int | None:
+def _check_tile(model: Model, tile: int | str) -> int | None:
     """The tile as the model takes it, None for "auto"."""
-    unit, native = model.config.vqvae.downsample, model.config.window
+    unit, native = model.config.downsample, model.config.window
     if tile == "auto":
         return None if model.config.any_window else native
     if not isinstance(tile, int) or tile < MIN_SIDE:

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from restorevar.checkpoints import load_model
-from restorevar.data.pairs import PairSource
+from restorevar.cli import app
+from restorevar.data.pairs import PairSource, Source
+from restorevar.data.synthesis import make_pairs
 from restorevar.errors import UserError
 from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
 from restorevar.training import recipes
+from restorevar.training.average import Average
 from restorevar.training.losses import gradient_l1, psnr, ssim
-from restorevar.training.replay import Replay, ShapedReplay
-from restorevar.training.run import parse_budget, train
-from restorevar.training.trainer import Average, Schedule, fit
-from restorevar.training.vqvae_stage import AutoencoderStage, CodebookStage
+from restorevar.training.overrides import apply_overrides
+from restorevar.training.replay import Replay, RoundPlan, Share
+from restorevar.training.reporting import Report
+from restorevar.training.run import Options, make_accelerator, parse_budget, train
+from restorevar.training.trainer import MAX_BAD_STEPS, Schedule, Setting, fit
+from restorevar.training.transformer_stage import TransformerStage
+from restorevar.training.vqvae_stage import AutoencoderStage, CodebookStage, TokenizerStage
+
+STAGES = [stage.name for stage in recipes.debug()]
 
 
 @pytest.fixture(scope="session")
@@ -34,111 +51,428 @@ def photos(tmp_path_factory):
     return root
 
 
-def log_of(run):
+def log_of(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def setting(photos: Path, out: Path, **options) -> Setting:
+    """What `train` would make of these."""
+    out.mkdir(parents=True, exist_ok=True)
+    return Setting(PairSource(photos, seed=0), out, make_accelerator("cpu", torch.float32), Report(out), **options)
+
+
+def debug_stage(name: str, **schedule):
+    stage = next(stage for stage in recipes.debug() if stage.name == name)
+    stage.schedule = replace(stage.schedule, **schedule)
+    return stage
+
+
+# --------------------------------------------------------------------------------------------------- whole runs
+
+
 def test_all_stages_end_to_end(photos, tmp_path):
-    folder = train("debug", photos, tmp_path / "run", budget="10m", precision=torch.float32)
-    done = [row["stage"] for row in log_of(tmp_path / "run") if row.get("event") == "done"]
-    assert done == [name for names in recipes.STAGE_GROUPS.values() for name in names]
-    assert all(math.isfinite(v) for row in log_of(tmp_path / "run") for v in row.values() if isinstance(v, float))
+    run = tmp_path / "run"
+    folder = train(run, Options("debug", [photos], budget="10m"))
+    done = [row["stage"] for row in log_of(run) if row.get("event") == "done"]
+    assert done == STAGES == [name for names in recipes.STAGE_GROUPS.values() for name in names]
+    assert all(math.isfinite(v) for row in log_of(run) for v in row.values() if isinstance(v, float))
     restored = load_model(str(folder)).model.restore(torch.zeros(1, 3, 32, 48))
     assert restored.shape == (1, 3, 32, 48)
-    before = log_of(tmp_path / "run")
-    train("debug", photos, tmp_path / "run", budget="10m")  # all done: nothing to do
-    assert log_of(tmp_path / "run") == before
+    assert load_model(str(run / "best")).model.config == debug()
+    assert {p.name.split("-")[0] for p in (run / "previews").iterdir()} >= {"transformer", "refiner", "fidelity"}
+    assert Image.open(next((run / "previews").glob("fidelity*"))).width == 6 * 256  # a column a task
+    about = json.loads((run / "run.json").read_text())
+    assert about["samples"] == 5 and about["processes"] == 1 and len(about["fingerprint"]) == 64
+    before = log_of(run)
+    train(run, Options("debug", [photos], budget="10m"))  # all done: nothing to do
+    assert log_of(run) == before
 
 
 def test_one_stage_trains_only_its_parts(photos, tmp_path):
     run = tmp_path / "run"
-    train("debug", photos, run, stage="vqvae", precision=torch.float32)
-    before = load_model(str(run / "model")).model.state_dict()
-    train("debug", photos, run, stage="transformer", precision=torch.float32)
-    after = load_model(str(run / "model")).model.state_dict()
+    train(run, Options("debug", [photos], stage="vqvae"))
+    before = weights_of(run)
+    train(run, Options("debug", [photos], stage="transformer"))
+    after = weights_of(run)
     changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
     assert changed == {"transformer"}
 
 
-def test_stage_resumes_where_it_was(photos, tmp_path):
-    """Interrupted after a checkpoint: the next run continues from it, with its optimiser and its average."""
+def test_real_pairs_join_by_manifest(photos, tmp_path):
+    """A manifest alone is enough, and with photographs it is mixed in by its weight."""
+    make_pairs([photos], tmp_path / "pairs", ["haze", "rain"])
+    manifest = tmp_path / "pairs" / "pairs.json"
+    train(tmp_path / "alone", Options("debug", pairs=[manifest], stage="vqvae"))
+    assert log_of(tmp_path / "alone")
+    mixed = PairSource([Source(photos, 1.0)], [Source.parse(f"{manifest}=3")], seed=0)
+    tasks = mixed.pairs("x", range(200), 16, 16).tasks
+    real = sum(task in ("haze", "rain") for task in tasks) / len(tasks)
+    assert 0.75 < real < 0.95  # three quarters, and some of the synthetic ones are haze or rain too
+    assert mixed.validation_tasks() == ["haze", "rain", "snow", "lowlight", "blur", "clean"] or "haze" in (
+        mixed.validation_tasks()
+    )
 
-    class Interrupted(AutoencoderStage):
-        def after_step(self, model, step):
-            if step == 5:
-                raise KeyboardInterrupt
 
-    source = PairSource(photos, 0)
-    schedule = Schedule(lr=1e-3, batch=2, steps=8, ema=0.9, checkpoint_seconds=0.0)
-    args = (tmp_path, torch.device("cpu"), torch.float32)
-    with pytest.raises(KeyboardInterrupt):
-        fit(RestoreVAR(debug()), Interrupted(source, schedule, crop=32), *args)
-    assert (tmp_path / "autoencoder.checkpoint.pt").exists()
-    fit(RestoreVAR(debug()), AutoencoderStage(source, schedule, crop=32), *args)
-    rows = log_of(tmp_path)
-    assert [r["step"] for r in rows if r.get("event")] == [5, 8]
-    assert (tmp_path / "autoencoder.done").exists() and not (tmp_path / "autoencoder.checkpoint.pt").exists()
+def test_init_takes_what_fits(photos, tmp_path, capsys):
+    train(tmp_path / "one", Options("debug", [photos], stage="vqvae"))
+    options = Options(
+        "debug", [photos], stage="refiner", init=str(tmp_path / "one" / "model"), settings=["model.refiner.width=32"]
+    )
+    train(tmp_path / "two", options)
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(one[name], two[name]) for name in one if name.startswith("vqvae."))
+    assert "of refiner start anew" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- stages that learn
 
 
 def test_autoencoder_learns(photos, tmp_path):
     torch.manual_seed(0)
     model = RestoreVAR(debug())
-    stage = AutoencoderStage(PairSource(photos, 0), Schedule(lr=5e-3, batch=4, steps=80, warmup_steps=5), crop=32)
+    stage = AutoencoderStage(Schedule(lr=3e-3, batch=4, steps=80, warmup_steps=5), crop=32)
+    stage.setup(model, setting(photos, tmp_path))
     before = stage.validate(model)["psnr"]
-    fit(model, stage, tmp_path, torch.device("cpu"), torch.float32)
+    fit(model, stage, setting(photos, tmp_path))
     assert stage.validate(model)["psnr"] > before + 3
 
 
 def test_codebook_fits_the_latents_and_is_used(photos, tmp_path):
     torch.manual_seed(0)
     model = RestoreVAR(debug())
-    stage = CodebookStage(PairSource(photos, 0), Schedule(lr=1e-2, batch=8, steps=60, warmup_steps=5), crop=64)
-    fit(model, stage, tmp_path, torch.device("cpu"), torch.float32)
+    stage = CodebookStage(Schedule(lr=1e-2, batch=8, steps=60, warmup_steps=5), crop=64)
+    fit(model, stage, setting(photos, tmp_path))
     figures = stage.validate(model)
     assert figures["variance_left"] < 0.3 and figures["codes_used"] > 0.5
+    scales = [figures[f"codes_used_scale_{k}"] for k in (1, 2, 3, 4)]
+    assert all(0 < used <= 1 for used in scales)
 
 
-def test_a_bad_batch_does_not_ruin_the_weights(photos, tmp_path):
-    class Poisoned(AutoencoderStage):
-        def losses(self, model, step):
-            losses = super().losses(model, step)
-            return losses | {"loss": losses["loss"] * math.nan} if step == 1 else losses
-
+def test_restarts_bring_dead_codes_back(photos, tmp_path):
+    """All codes but one far away: without restarts nothing would ever choose them."""
+    torch.manual_seed(0)
     model = RestoreVAR(debug())
-    schedule = Schedule(lr=1e-3, batch=2, steps=3)
-    fit(model, Poisoned(PairSource(photos, 0), schedule, crop=32), tmp_path, torch.device("cpu"), torch.float32)
+    stage = TokenizerStage(Schedule(lr=1e-4, batch=8, steps=12, warmup_steps=1), crop=64, restart_every=4)
+    with torch.no_grad():
+        model.vqvae.quantizer.codebook.weight[1:] = 1e3
+    fit(model, stage, setting(photos, tmp_path))
+    assert stage.validate(model)["codes_used"] > 0.5
+
+
+def test_transformer_learns_on_rollouts(photos, tmp_path):
+    """With its own rollouts in training, the latent error of a free-running rollout falls."""
+    torch.manual_seed(0)
+    model = RestoreVAR(debug())
+    fit(model, CodebookStage(Schedule(lr=1e-2, batch=8, steps=40, warmup_steps=5), crop=64), setting(photos, tmp_path))
+    schedule = Schedule(lr=3e-3, batch=8, steps=60, warmup_steps=5)
+    stage = TransformerStage(schedule, shapes={(32, 32): 1.0}, self_rollout=0.5, scale_balance=0.5)
+    stage.setup(model, setting(photos, tmp_path))
+    before = stage.validate(model)
+    fit(model, stage, setting(photos, tmp_path))
+    after = stage.validate(model)
+    assert after["latent_error"] < before["latent_error"]
+    assert after["accuracy_scale_1"] >= before["accuracy_scale_1"]
+    assert {"psnr", "ssim", "psnr_clean", "accuracy_scale_4"} <= after.keys()
+
+
+def test_self_rollout_measures_what_is_missing(photos, tmp_path):
+    """f_hat before the first scale is nothing; a head that is sure of the right code leaves what quantizing leaves."""
+    torch.manual_seed(0)
+    model = RestoreVAR(debug()).eval()
+    stage = debug_stage("transformer")
+    stage.setup(model, setting(photos, tmp_path))
+    latent = torch.randn(2, 8, 4, 4)
+    read, f_hats = stage._own_rollout(model, torch.randn(2, 8, 4, 4), latent)
+    assert read.shape == (2, 29, 8) and len(f_hats) == 4 and not f_hats[0].any()
+    quantizer = model.vqvae.quantizer
+    tokens = quantizer.tokenize(latent)
+    partial = quantizer.partial_latents(tokens, (4, 4))
+    sure = 100 * torch.nn.functional.one_hot(torch.cat(tokens, 1), 32).float()
+    left = stage._left_over(model, sure, latent, [quantizer.zeros(2, (4, 4)), *partial[:-1]])
+    expected = torch.stack([((f - latent) ** 2).mean((1, 2, 3)) / latent.var((1, 2, 3)) for f in partial]).mean()
+    assert left.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_token_weights_have_mean_one():
+    bounds = debug().scales.bounds()
+    equal = TransformerStage(Schedule(lr=1, batch=1))._token_weights(bounds)
+    assert torch.equal(equal, torch.ones(30))
+    balanced = TransformerStage(Schedule(lr=1, batch=1), scale_balance=1.0)._token_weights(bounds)
+    assert balanced.mean().item() == pytest.approx(1)
+    shares = torch.stack([balanced[a:b].sum() for a, b in bounds])
+    assert torch.allclose(shares, shares[0].expand(4))
+
+
+# ----------------------------------------------------------------------------- interruptions, damage, bad numbers
+
+RUN = ["train", "--recipe", "debug", "--device", "cpu", "--dtype", "fp32", "--stage", "vqvae"]
+#: More steps of the first stage, with a checkpoint after every one of them.
+STEPS = [
+    *("--set", "autoencoder.schedule.steps=40"),
+    *("--set", "autoencoder.schedule.checkpoint_seconds=0"),
+    *("--set", "autoencoder.schedule.ema=0.9"),
+]
+
+
+def command(photos: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "restorevar", *RUN, "--data", str(photos), "--out", str(out), *more]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_resumed_is_bit_identical(photos, tmp_path, number):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(photos, whole, *STEPS), check=True, capture_output=True, env=ENVIRONMENT, timeout=120)
+    with subprocess.Popen(command(photos, killed, *STEPS), stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        deadline = time.monotonic() + 60
+        while not len(list((killed / "checkpoints").glob("autoencoder-*"))) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.wait(60)
+    assert process.returncode == (130 if number == signal.SIGTERM else -number)
+    assert not (killed / "autoencoder.done").exists(), "it was too fast to be killed"
+    subprocess.run(command(photos, killed, *STEPS), check=True, capture_output=True, env=ENVIRONMENT, timeout=120)
+    assert any(row.get("event") == "resumed" for row in log_of(killed))
+    one, two = weights_of(whole), weights_of(killed)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+class Interrupted(Exception):
+    """Stands in for whatever ends a process."""
+
+
+def interrupted_run(photos: Path, out: Path, at: int):
+    """A stage that dies before step `at`, with a checkpoint after each step before."""
+    stage = debug_stage("transformer", steps=6, checkpoint_seconds=0.0, ema=0.9)
+
+    def after_step(model, step):
+        if step == at:
+            raise Interrupted
+
+    stage.after_step = after_step
+    with pytest.raises(Interrupted):
+        fit(RestoreVAR(debug()), stage, setting(photos, out))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(photos, tmp_path, capsys):
+    interrupted_run(photos, tmp_path, 4)
+    folders = sorted((tmp_path / "checkpoints").iterdir())
+    assert [f.name for f in folders] == ["transformer-00000003", "transformer-00000004"]
+    weights = folders[-1] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
+    fit(RestoreVAR(debug()), debug_stage("transformer", steps=6, ema=0.9), setting(photos, tmp_path))
+    assert "damaged checkpoint passed over" in capsys.readouterr().err
+    resumed = next(row for row in log_of(tmp_path) if row.get("event") == "resumed")
+    assert resumed["step"] == 3
+    assert not list((tmp_path / "checkpoints").iterdir())  # done: nothing left to resume
+
+
+def test_other_data_than_before_is_told(photos, tmp_path, capsys):
+    interrupted_run(photos, tmp_path / "run", 2)
+    more = tmp_path / "more"
+    more.mkdir()
+    for file in photos.iterdir():
+        (more / f"new_{file.name}").write_bytes(file.read_bytes())
+    fit(RestoreVAR(debug()), debug_stage("transformer", steps=3), setting(more, tmp_path / "run"))
+    assert "training data is not what it was" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_costs_nothing(photos, tmp_path, monkeypatch):
+    interrupted_run(photos, tmp_path, 2)
+    before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("restorevar.training.checkpointing.save_file", full)
+    stage = debug_stage("transformer", steps=6, checkpoint_seconds=0.0)
+    with pytest.raises(UserError, match="No space left on device"):
+        fit(RestoreVAR(debug()), stage, setting(photos, tmp_path))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
+
+
+class Poisoned(AutoencoderStage):
+    bad: range = range(1, 2)
+
+    def losses(self, model, step, turn):
+        losses = super().losses(model, step, turn)
+        return losses | {"loss": losses["loss"] * math.nan} if step in self.bad else losses
+
+
+def test_a_bad_batch_is_left_out_and_reported(photos, tmp_path, capsys):
+    model = RestoreVAR(debug())
+    fit(model, Poisoned(Schedule(lr=1e-3, batch=2, steps=3), crop=32), setting(photos, tmp_path))
     assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert "step 1: loss nan" in capsys.readouterr().err
 
 
-def test_pairs_are_seeded_and_validation_is_fixed(photos):
-    one, two = PairSource(photos, 3), PairSource(photos, 3)
-    assert torch.equal(one.pairs(2, 32, 40).degraded, two.pairs(2, 32, 40).degraded)
-    first = one.validation(2, 32, 32, "haze")
-    one.pairs(1, 32, 32)
-    again = one.validation(2, 32, 32, "haze")
-    assert torch.equal(first.degraded, again.degraded) and first.tasks == ["haze", "haze"]
-    assert len(one.photos.photos) == 5 and len(one.held_out.photos) == 1
+def test_bad_batches_without_end_stop_the_run(photos, tmp_path):
+    stage = Poisoned(Schedule(lr=1e-3, batch=2, steps=100), crop=32)
+    stage.bad = range(100)
+    with pytest.raises(UserError, match=f"{MAX_BAD_STEPS} steps in a row"):
+        fit(RestoreVAR(debug()), stage, setting(photos, tmp_path))
 
 
-def test_replay_reuses_samples():
-    made = []
-
-    def make(count):
-        made.append(count)
-        return {"x": torch.full((count,), float(len(made)))}
-
-    replay = Replay(make, size=64, reuse=4)
-    for _ in range(20):
-        assert replay.batch(8)["x"].shape == (8,)
-    assert 40 <= sum(made) <= 100  # 160 drawn; the first fill is fresh
+# ------------------------------------------------------------------------------- the engine: processes and options
 
 
-def test_shaped_replay_keeps_the_pixels_of_a_batch():
-    replay = ShapedReplay(
-        lambda n, height, width: {"x": torch.zeros(n, height, width)}, {(8, 8): 1.0, (16, 16): 1.0}, size=64
+def test_two_processes_give_the_losses_of_one(photos, tmp_path):
+    """DDP over gloo, the same global batch; all stages. Every logged figure agrees, and so do the weights."""
+    options = ["--set", "fidelity.schedule.steps=4", "--set", "fidelity.paper_path_every=2"]
+    single, double = tmp_path / "single", tmp_path / "double"
+    arguments = ["train", "--recipe", "debug", "--data", str(photos), "--device", "cpu", "--dtype", "fp32", *options]
+    subprocess.run(
+        [sys.executable, "-m", "restorevar", *arguments, "--out", str(single)],
+        check=True,
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=120,
     )
-    sizes = {tuple(replay.batch(8)["x"].shape) for _ in range(12)}
-    assert sizes == {(8, 8, 8), (2, 16, 16)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29817"]
+    subprocess.run(
+        [*torchrun, "-m", "restorevar", *arguments, "--out", str(double)],
+        check=True,
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=240,
+    )
+    assert json.loads((double / "run.json").read_text())["processes"] == 2
+    one, two = log_of(single), log_of(double)
+    assert [row["stage"] for row in one] == [row["stage"] for row in two] == STAGES
+    for a, b in zip(one, two, strict=True):
+        for name in a.keys() - {"seconds"}:
+            if isinstance(a[name], float):
+                assert a[name] == pytest.approx(b[name], abs=0.15 if a["stage"] == "fidelity" else 2e-3), name
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "transformer", "refiner", "decoder", "fidelity"])
+def test_accumulation_gives_the_same_gradients(photos, tmp_path, name):
+    """One step in two turns moves the weights as one step in one."""
+    results = []
+    for accumulate in (1, 2):
+        torch.manual_seed(0)
+        model = RestoreVAR(debug())
+        stage = debug_stage(name, steps=1, batch=4)
+        if hasattr(stage, "loss"):  # the adaptive weight is a ratio of norms: not the mean of that of its parts
+            stage.loss = replace(stage.loss, adversarial=0.0)
+        fit(model, stage, setting(photos, tmp_path / str(accumulate), accumulate=accumulate))
+        results.append({name: p.clone() for name, p in model.named_parameters()})
+    for parameter in results[0]:
+        assert torch.allclose(results[0][parameter], results[1][parameter], atol=2e-4), parameter
+
+
+def test_cache_and_workers_change_nothing(photos, tmp_path):
+    """The same weights with finished samples from disk, and with pairs made by other processes."""
+    results = []
+    for i, options in enumerate(({}, {"cache": True}, {"cache": True}, {"workers": 2})):
+        torch.manual_seed(0)
+        model = RestoreVAR(debug())
+        run = tmp_path / ("cached" if options.get("cache") else str(i))
+        (run / "refiner.done").unlink(missing_ok=True)
+        fit(model, debug_stage("refiner", steps=4, batch=4), setting(photos, run, **options))
+        results.append({k: v.clone() for k, v in model.state_dict().items()})
+    assert len(list((tmp_path / "cached" / "cache").rglob("*.safetensors"))) >= 4
+    for other in results[1:]:
+        assert all(torch.equal(results[0][name], other[name]) for name in other)
+
+
+def test_an_unfinished_file_of_the_cache_is_made_again(photos, tmp_path):
+    options = setting(photos, tmp_path, cache=True)
+    fit(RestoreVAR(debug()), debug_stage("refiner"), options)
+    file = next((tmp_path / "cache").rglob("*.safetensors"))
+    file.write_bytes(b"cut short")
+    (tmp_path / "refiner.done").unlink()
+    fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, cache=True))
+    assert load_file(file)
+
+
+def test_compiled_training_runs(photos, tmp_path, monkeypatch):
+    """With the eager backend: what is asked is that all of a stage can be traced, not a minute of a C++ compiler."""
+    compiled = []
+
+    def compile_eagerly(module):
+        compiled.append(module)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, compile=True))
+    assert (tmp_path / "refiner.done").is_file() and len(compiled) == 1
+    assert not any("_orig_mod" in name for name in weights_of(tmp_path))
+
+
+def test_tensorboard_gets_the_figures(photos, tmp_path):
+    pytest.importorskip("tensorboard")
+    train(tmp_path / "run", Options("debug", [photos], stage="refiner", trackers=["tensorboard"]))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert "refiner/valid/psnr_refined" in events.Tags()["scalars"]
+
+
+# ------------------------------------------------------------------------------------------------------ the parts
+
+
+def test_samples_follow_from_seed_and_number(photos):
+    one, two = PairSource(photos, seed=3), PairSource(photos, seed=3)
+    assert torch.equal(one.pairs("s", [5, 6], 32, 40).degraded[1], two.pairs("s", [6], 32, 40).degraded[0])
+    assert not torch.equal(one.pairs("s", [5], 32, 40).clean, one.pairs("other", [5], 32, 40).clean)
+    first = one.validation(2, 32, 32, "haze")
+    again = two.validation(2, 32, 32, "haze")
+    assert torch.equal(first.degraded, again.degraded) and first.tasks == ["haze", "haze"]
+    assert one.size == 5 and one.fingerprint() == two.fingerprint()
+
+
+@pytest.mark.parametrize("first", [0, 7, 31])
+def test_a_replay_started_anywhere_draws_the_same(photos, first):
+    def batches(start: int) -> list[torch.Tensor]:
+        replay = Replay(
+            lambda pairs: {"x": pairs.clean},
+            PairSource(photos, seed=0),
+            "s",
+            {(16, 16): 1.0, (16, 32): 0.5},
+            batch=4,
+            share=Share(),
+            size=24,
+            reuse=3,
+        )
+        return [replay.batch(step)["x"] for step in range(start, 36)]
+
+    whole = batches(0)
+    assert all(torch.equal(a, b) for a, b in zip(whole[first:], batches(first), strict=True))
+
+
+def test_shares_of_two_processes_make_the_whole_batch(photos):
+    def batch(share: Share) -> torch.Tensor:
+        source = PairSource(photos, seed=0)
+        replay = Replay(lambda pairs: {"x": pairs.clean}, source, "s", {(16, 16): 1.0}, 8, share, size=32, reuse=2)
+        turns = [torch.cat([replay.batch(s, t)["x"] for t in range(share.accumulate)]) for s in range(6)]
+        return turns[-1]
+
+    whole = batch(Share())
+    assert torch.equal(whole, torch.cat([batch(Share(0, 2)), batch(Share(1, 2))]))
+    assert torch.equal(whole, batch(Share(accumulate=4)))
+
+
+def test_rounds_are_reused_and_forgotten():
+    plan = RoundPlan({(8, 8): 1.0}, batch=4, share=Share(), size=16, reuse=3, seed=0)
+    steps = plan.steps(0)
+    taken = [next(steps) for _ in range(40)]
+    made = [number for _, _, fresh in taken for number in fresh]
+    assert made == sorted(set(made)) and 40 / 3 < len(made) < 40 / 3 + 5
+    assert all(len(rounds) <= 4 for _, rounds, _ in taken)
+
+
+def test_batches_of_all_shapes_have_the_same_pixels():
+    plan = RoundPlan({(8, 8): 1.0, (16, 16): 1.0}, batch=16, share=Share(), size=64, reuse=2, seed=0)
+    assert plan.batches == {(8, 8): 16, (16, 16): 4}
+    assert {plan.shape(step) for step in range(20)} == {(8, 8), (16, 16)}
 
 
 def test_losses_on_known_values():
@@ -163,7 +497,7 @@ def test_ssim_equals_scikit_image():
 
 def test_average_follows_slowly():
     parameter = torch.nn.Parameter(torch.zeros(1))
-    average = Average([parameter], 0.9)
+    average = Average({"p": parameter}, 0.9)
     with torch.no_grad():
         parameter.fill_(1.0)
     average.update()
@@ -176,21 +510,52 @@ def test_schedule_warms_up_and_decays():
     schedule = Schedule(lr=1.0, batch=1, seconds=100, warmup_steps=10)
     assert schedule.rate(0, 0) == pytest.approx(0.1)
     assert schedule.rate(50, 1) > schedule.rate(50, 60) > schedule.rate(50, 100) == pytest.approx(0.02)
+    linear = Schedule(lr=1.0, batch=2, epochs=10, decay="linear", floor=0.0, warmup_steps=1).resolved(images=20)
+    assert linear.steps == 100 and linear.rate(50, 0) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("2h", 7200), ("45s", 45), ("30", 30)])
+@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("2h", 7200), ("45s", 45), ("30", 30), ("1d", 86400)])
 def test_budgets(text, seconds):
     assert parse_budget(text) == seconds
 
 
+def test_settings_reach_model_stages_and_losses():
+    config, stages = apply_overrides(
+        debug(),
+        recipes.debug(),
+        ["model.condition=discrete", "transformer.self_rollout=0", "decoder.loss.ssim=0", "refiner.schedule.batch=8"],
+    )
+    by_name = {stage.name: stage for stage in stages}
+    assert config.condition == "discrete" and by_name["transformer"].self_rollout == 0
+    assert by_name["decoder"].loss.ssim == 0 and by_name["refiner"].schedule.batch == 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nothing", "nobody.x=1", "model.nope=1", "decoder.loss.ssim=much", "transformer.schedule=3", "model.rollout=bad"],
+)
+def test_settings_that_are_none_are_told(text):
+    with pytest.raises(UserError) as error:
+        apply_overrides(debug(), recipes.debug(), [text])
+    assert text in str(error.value) and "\n" not in str(error.value)
+
+
 def test_mistakes_are_told_in_a_line(photos, tmp_path):
-    for arguments in (
-        {"recipe": "nope", "data": photos},
-        {"recipe": "debug", "data": photos, "stage": "nope"},
-        {"recipe": "debug", "data": photos, "budget": "soon"},
-        {"recipe": "debug", "data": tmp_path / "missing"},
-        {"recipe": "debug", "data": photos, "init": "nope"},
+    for options in (
+        Options("nope", [photos]),
+        Options("debug", [photos], stage="nope"),
+        Options("debug", [photos], budget="soon"),
+        Options("debug", [tmp_path / "missing"]),
+        Options("debug", pairs=[tmp_path / "missing.json"]),
+        Options("debug"),
+        Options("debug", [photos], init="nope"),
     ):
         with pytest.raises(UserError) as error:
-            train(**arguments, out=tmp_path / "run")
+            train(tmp_path / "run", options)
         assert "\n" not in str(error.value)
+
+
+def test_the_command_tells_mistakes_without_traceback(photos, tmp_path):
+    result = CliRunner().invoke(app, ["train", "--recipe", "debug", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2 and "nothing to train on" in result.output
+    assert "Traceback" not in result.output

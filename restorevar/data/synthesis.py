@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..errors import UserError
+from ..images import Photo, photo_from_pil, write_photo
 from .degradations import DEGRADATIONS
-from .mixes import CLEAN, Mix, degrade
+from .manifest import Entry, published_name, write_manifest
+from .mixes import Mix, degrade
 from .photos import find_photos, load_rgb
 
 EVAL_STRENGTH = (0.2, 0.9)
@@ -78,27 +79,14 @@ def make_pairs(
             pairs.append(pair)
         if sheet is not None:
             rows.append([clean, *made.values()])
-    _write_manifest(pairs, out)
+    write_manifest(map(_entry, pairs), out / "pairs.json")
     if sheet is not None:
-        contact_sheet(rows, ["clean", *tasks]).save(sheet)
+        write_photo(sheet, photo_from_pil(contact_sheet(rows, ["clean", *tasks])), overwrite=True)
     return pairs
 
 
-#: Our task names -> those of the published manifests.
-PUBLISHED_NAMES = {"haze": "Haze", "rain": "Rain", "snow": "Snow", "lowlight": "Low-light", "blur": "Motion blur"}
-
-
-def _write_manifest(pairs: Sequence[MadePair], out: Path) -> None:
-    rows = [
-        {
-            "image_path": str(pair.input.relative_to(out)),
-            "target_path": str(pair.target.relative_to(out)),
-            "degradation": PUBLISHED_NAMES.get(pair.task, "Clean" if pair.task == CLEAN else "Mixed"),
-            "dataset": f"synthetic-{pair.task}",
-        }
-        for pair in pairs
-    ]
-    (out / "pairs.json").write_text(json.dumps(rows, indent=1) + "\n")
+def _entry(pair: MadePair) -> Entry:
+    return Entry(pair.input, pair.target, published_name(pair.task), f"synthetic-{pair.task}")
 
 
 def contact_sheet(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], cell: int = 256) -> Image.Image:
@@ -125,7 +113,4 @@ def _shrunk(photo_3HW: Tensor, max_side: int | None) -> Tensor:
 
 
 def _save(pixels_3HW: Tensor, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    Image.fromarray(pixels_3HW.permute(1, 2, 0).contiguous().numpy()).save(temporary, format="PNG")
-    temporary.replace(path)
+    write_photo(path, Photo(pixels_3HW.permute(1, 2, 0).contiguous().numpy()), overwrite=True)

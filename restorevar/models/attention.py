@@ -60,6 +60,7 @@ class CosineAttention(nn.Module):
     """What both attentions share: q and k of unit length, a learned temperature per head, then RoPE.
 
     The temperature is exp(min(log_scale, log 100)) and starts at 4; the usual 1 / sqrt(K) is not applied.
+    Rotary tables are None in a transformer with absolute positions.
     """
 
     def __init__(self, width: int, heads: int):
@@ -67,11 +68,11 @@ class CosineAttention(nn.Module):
         self.heads = heads
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(4.0)))
 
-    def queries(self, q_BNlK: Tensor, rope_q: Tensor) -> Tensor:
+    def queries(self, q_BNlK: Tensor, rope_q: Tensor | None) -> Tensor:
         scale = self.log_scale.float().clamp_max(MAX_LOG_SCALE).exp()
         return apply_rope(F.normalize(q_BNlK.float(), dim=-1) * scale, rope_q).to(q_BNlK.dtype)
 
-    def keys(self, k_BNlK: Tensor, rope_k: Tensor) -> Tensor:
+    def keys(self, k_BNlK: Tensor, rope_k: Tensor | None) -> Tensor:
         return apply_rope(F.normalize(k_BNlK.float(), dim=-1), rope_k).to(k_BNlK.dtype)
 
 
@@ -86,7 +87,7 @@ class SelfAttention(CosineAttention):
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self, x_BlD: Tensor, rope: Tensor, mask_LL: Tensor | None = None, cache: KVCache | None = None
+        self, x_BlD: Tensor, rope: Tensor | None, mask_LL: Tensor | None = None, cache: KVCache | None = None
     ) -> Tensor:
         """`mask_LL` (True = may look) for teacher forcing, `cache` for rollouts; shapes (B, l, D)."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
@@ -112,12 +113,12 @@ class CrossAttention(CosineAttention):
         self.proj = nn.Linear(width, width)
         self.gain = nn.Parameter(torch.zeros(()))
 
-    def keys_values(self, condition_BMD: Tensor, rope_k: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, condition_BMD: Tensor, rope_k: Tensor | None) -> tuple[Tensor, Tensor]:
         """The condition is the same at every scale: its keys and values are computed once per image."""
         k, v = self.kv(self.norm_kv(condition_BMD)).chunk(2, dim=-1)
         return self.keys(split_heads(k, self.heads), rope_k), split_heads(v, self.heads)
 
-    def forward(self, x_BlD: Tensor, keys_values: tuple[Tensor, Tensor], rope_q: Tensor) -> Tensor:
+    def forward(self, x_BlD: Tensor, keys_values: tuple[Tensor, Tensor], rope_q: Tensor | None) -> Tensor:
         q_BNlK = self.queries(split_heads(self.q(self.norm_q(x_BlD)), self.heads), rope_q)
         out = attend(q_BNlK, *keys_values, scale=1.0)
         return self.gain * self.proj(join_heads(out))

@@ -89,6 +89,7 @@ class VQVAEConfig:
     def __post_init__(self) -> None:
         if not self.widths or self.blocks < 1 or self.patch < 1:
             raise ValueError("a VQVAE needs at least one level, one block a level and a patch of 1 or more")
+        _check_choice("VQVAE norm", self.norm, ("group", "channel"))
         if self.norm == "group" and any(width % 32 for width in self.widths):
             raise ValueError(f"GroupNorm with 32 groups needs widths divisible by 32, not {self.widths}")
 
@@ -104,6 +105,8 @@ class TransformerConfig:
 
     `aligned_condition` adds the degraded latent, area-resized to the scale, to that scale's input tokens:
     ours, off in the published model; learns much faster from little data.
+    `positions` "absolute" is what the paper compares rotary ones with (figure 11): VAR's learned vector per token,
+    which fixes the window.
     """
 
     depth: int = 16
@@ -114,8 +117,10 @@ class TransformerConfig:
     rope_base: float = 10000.0
     aligned_condition: bool = False
     drop_path: float = 0.1 * 16 / 24
+    positions: Literal["rotary", "absolute"] = "rotary"
 
     def __post_init__(self) -> None:
+        _check_choice("transformer positions", self.positions, ("rotary", "absolute"))
         if self.width % self.heads or self.head_width % 4:
             raise ValueError(f"width {self.width} over {self.heads} heads must give head widths divisible by 4")
 
@@ -129,6 +134,9 @@ class RefinerConfig:
     """The latent refiner transformer (LRT, paper section 3.4). Defaults are the published one (22.97 M).
 
     `positions` "learned" is the published table, which fixes the window; "rotary" works for any window.
+    The rest are the rows of the paper's table 4. `kind` "none" keeps the discrete latent; "diffusion" is HART's head,
+    which uses `depth`, `width` and `steps` alone and is HART's in size with depth 6 and width 1024 (36.06 M).
+    `hidden=False` is the LRT without the transformer's hidden states (14.61 M).
     """
 
     depth: int = 12
@@ -136,18 +144,41 @@ class RefinerConfig:
     heads: int = 6
     mlp_width: int = 768
     positions: Literal["learned", "rotary"] = "learned"
+    kind: Literal["lrt", "none", "diffusion"] = "lrt"
+    hidden: bool = True
+    steps: int = 8
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
+        _check_choice("refiner kind", self.kind, ("lrt", "none", "diffusion"))
+        _check_choice("refiner positions", self.positions, ("learned", "rotary"))
+        if self.kind != "lrt" and not self.hidden:
+            raise ValueError(f"only the lrt refiner can do without hidden states, not {self.kind!r}")
+        if self.kind == "lrt" and self.width % self.heads:
             raise ValueError(f"refiner width {self.width} is not divisible by {self.heads} heads")
+        if self.kind == "lrt" and self.positions == "rotary" and self.width // self.heads % 4:
+            raise ValueError(f"rotary positions need head widths divisible by 4, not {self.width // self.heads}")
+        if self.kind == "diffusion" and (self.depth < 1 or not 1 <= self.steps <= 1000):
+            raise ValueError("a diffusion refiner needs at least one block and 1 to 1000 steps")
+
+    @property
+    def any_window(self) -> bool:
+        """Whether latents of any grid can be refined; a learned table fits one grid only."""
+        return self.kind != "lrt" or self.positions == "rotary"
 
 
 @dataclass(frozen=True)
 class FidelityConfig:
-    """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py)."""
+    """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py).
 
-    blocks: int = 1
+    `blocks` per resolution level, finest first; the last number also serves the levels after it.
+    """
+
+    blocks: tuple[int, ...] = (1,)
     default_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.blocks or min(self.blocks) < 1:
+            raise ValueError(f"the fidelity branch needs one block or more per level, not {self.blocks}")
 
 
 @dataclass(frozen=True)
@@ -156,6 +187,8 @@ class RestoreVARConfig:
 
     `rollout` "argmax" is published. "expected" (ours) adds the mean code under the predicted distribution instead of
     the most probable one: while the transformer is unsure, it hedges where argmax jumps to a wrong tone.
+    `condition` "discrete" shows the transformer the quantized latent of the degraded image instead of the continuous
+    one, for comparison (figure 8).
     """
 
     scales: ScaleSchedule = field(default_factory=ScaleSchedule)
@@ -164,10 +197,11 @@ class RestoreVARConfig:
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     fidelity: FidelityConfig | None = None
     rollout: Literal["argmax", "expected"] = "argmax"
+    condition: Literal["continuous", "discrete"] = "continuous"
 
     def __post_init__(self) -> None:
-        if self.rollout not in ("argmax", "expected"):
-            raise ValueError(f"rollout is argmax or expected, not {self.rollout!r}")
+        _check_choice("rollout", self.rollout, ("argmax", "expected"))
+        _check_choice("condition", self.condition, ("continuous", "discrete"))
 
     @property
     def window(self) -> int:
@@ -177,7 +211,17 @@ class RestoreVARConfig:
     @property
     def any_window(self) -> bool:
         """Whether windows of other shapes than the native square work (no learned position tables)."""
-        return self.refiner.positions == "rotary"
+        return self.transformer.positions == "rotary" and self.refiner.any_window
+
+    @property
+    def downsample(self) -> int:
+        """Window sides are multiples of this many pixels."""
+        return self.vqvae.downsample
+
+    @property
+    def features_per_pixel(self) -> float:
+        """Numbers per pixel in one feature map of the finest level: what memory is estimated from."""
+        return self.vqvae.widths[0] / self.vqvae.patch**2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of `from_dict`."""
@@ -195,10 +239,16 @@ class RestoreVARConfig:
             "refiner": _part(RefinerConfig, values.pop("refiner", {})),
             "fidelity": None if fidelity is None else _part(FidelityConfig, fidelity),
             "rollout": values.pop("rollout", "argmax"),
+            "condition": values.pop("condition", "continuous"),
         }
         if values:
             raise ValueError(f"unknown model config fields: {', '.join(sorted(values))}")
         return cls(**parts)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: one of {', '.join(choices)}, not {value!r}")
 
 
 def _part(kind: type, values: Mapping[str, Any]) -> Any:
@@ -214,6 +264,11 @@ def paper() -> RestoreVARConfig:
     return RestoreVARConfig()
 
 
+def paper_256() -> RestoreVARConfig:
+    """The same on VAR's ten scales at 256 px."""
+    return RestoreVARConfig(scales=ScaleSchedule(VAR_256_SIDES))
+
+
 def compact() -> RestoreVARConfig:
     """The shipped default: the same method, sized for two CPU cores, any window."""
     return RestoreVARConfig(
@@ -222,7 +277,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(),
+        fidelity=FidelityConfig(blocks=(1, 1, 2, 3)),
         rollout="expected",
     )
 
@@ -240,4 +295,4 @@ def debug() -> RestoreVARConfig:
     )
 
 
-PRESETS = {"paper": paper, "compact": compact, "debug": debug}
+PRESETS = {"paper": paper, "paper_256": paper_256, "compact": compact, "debug": debug}

@@ -18,10 +18,10 @@ from .config import FidelityConfig, VQVAEConfig
 class GatedFusion(nn.Module):
     """(decoder features, degraded features) -> what to add: zero_conv(a * sigmoid(b)), (a, b) = conv(both)."""
 
-    def __init__(self, width: int, width_out: int, norm: str):
+    def __init__(self, width: int, width_out: int, norm: str, kernel: int = 3):
         super().__init__()
         self.norm = norm_layer(norm, 2 * width)
-        self.mix = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
+        self.mix = nn.Conv2d(2 * width, 2 * width, kernel, padding=kernel // 2)
         self.out = nn.Conv2d(width, width_out, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         self.start_at([0.0] * width_out)
@@ -34,22 +34,45 @@ class GatedFusion(nn.Module):
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
+class GlobalContext(nn.Module):
+    """Scale and shift per channel, from the mean over the window: x * (1 + a) + b. Starts as the identity.
+
+    Which degradation there is, and how strong, shows in the whole picture rather than in one place.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, 2 * width)
+        nn.init.zeros_(self.fc2.weight)
+        nn.init.zeros_(self.fc2.bias)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        scale, shift = self.fc2(F.silu(self.fc1(x_BCHW.mean((2, 3)))))[..., None, None].chunk(2, dim=1)
+        return x_BCHW * (1 + scale) + shift
+
+
 class FidelityBranch(nn.Module):
     """Encodes the degraded image and offers its features to the decoder, level by level."""
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
         super().__init__()
-        widths = vqvae.widths[:-1] or vqvae.widths  # at the coarsest level the latent says it all
+        widths, last = vqvae.widths, len(vqvae.widths) - 1
+        counts = (*config.blocks, *[config.blocks[-1]] * len(widths))
         self.patch = vqvae.patch
         self.conv_in = nn.Conv2d(3 * vqvae.patch**2, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *(ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm) for b in range(config.blocks))
+                *(ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm) for b in range(counts[i])),
+                *([GlobalContext(width)] if i == last else []),
             )
             for i, width in enumerate(widths)
         )
         self.downs = nn.ModuleList(Downsample(width) for width in widths[:-1])
-        self.fusions = nn.ModuleList(GatedFusion(width, width, vqvae.norm) for width in widths)
+        # At the coarsest level a cell sees far by itself; 1x1 saves half of that level's weights.
+        self.fusions = nn.ModuleList(
+            GatedFusion(width, width, vqvae.norm, kernel=1 if 0 < i == last else 3) for i, width in enumerate(widths)
+        )
         # In image space: how much of the input to keep per pixel and channel, and what to add to it.
         # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
         self.to_image = GatedFusion(widths[0], 2 * 3 * vqvae.patch**2, vqvae.norm)
@@ -80,8 +103,7 @@ class FidelityInjector:
         self.last: Tensor | None = None
 
     def __call__(self, level: int, h: Tensor) -> Tensor:
-        if level < len(self.branch.fusions):
-            h = h + self.weight * self.branch.fusions[level](h, self.features[level])
+        h = h + self.weight * self.branch.fusions[level](h, self.features[level])
         if level == 0:
             self.last = h
         return h

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .config import RestoreVARConfig
 from .fidelity import FidelityBranch
-from .refiner import LatentRefiner
+from .refiner import Refiner, build_refiner
 from .transformer import NextScaleTransformer
 from .vqvae import VQVAE
 
@@ -42,7 +42,7 @@ class RestoreVAR(nn.Module):
         channels = config.vqvae.latent_channels
         self.vqvae = VQVAE(config.vqvae, config.scales)
         self.transformer = NextScaleTransformer(config.transformer, config.scales, channels, config.vqvae.codebook_size)
-        self.refiner = LatentRefiner(config.refiner, config.scales, channels, config.transformer.width)
+        self.refiner: Refiner = build_refiner(config.refiner, config.scales, channels, config.transformer.width)
         self.fidelity = None if config.fidelity is None else FidelityBranch(config.fidelity, config.vqvae)
 
     @torch.inference_mode()
@@ -53,10 +53,27 @@ class RestoreVAR(nn.Module):
         Raises ValueError for shapes that the model cannot take and for a fidelity that it does not have.
         """
         self.check(degraded_B3HW)
-        condition = self.vqvae.encode_condition(degraded_B3HW)
+        condition = self.condition(degraded_B3HW)
         f_hat, hidden = self.generate(condition, on_scale)
         refined = self.refine(f_hat, hidden)
         return self.decode(refined, degraded_B3HW, fidelity)
+
+    def condition(self, degraded_B3HW: Tensor) -> Tensor:
+        """What the transformer is shown of the degraded image: (B, C, H, W), float32.
+
+        The encoder's output, as published; or, with `config.condition` "discrete", the quantized latent.
+        """
+        if self.config.condition == "continuous":
+            return self.vqvae.encode_condition(degraded_B3HW)
+        latent_BCHW = self.vqvae.encode(degraded_B3HW).float()
+        grid = (latent_BCHW.shape[-2], latent_BCHW.shape[-1])
+        with torch.autocast(latent_BCHW.device.type, enabled=False):  # rounded distances choose other tokens
+            return self.vqvae.quantizer.decode(self.vqvae.quantizer.tokenize(latent_BCHW), grid)
+
+    def start_as_identity(self) -> None:
+        """Let the untrained transformer repeat the tokens of its input (see `NextScaleTransformer`)."""
+        quant_conv = self.vqvae.quant_conv if self.config.condition == "continuous" else None
+        self.transformer.start_as_identity(quant_conv, self.vqvae.quantizer.codebook.weight)
 
     def generate(self, condition_BCHW: Tensor, on_scale: OnScale | None = None) -> tuple[Tensor, Tensor]:
         """Rollout, scale after scale. Returns the discrete latent (B, C, H, W) and hidden (B, L, D).

@@ -31,8 +31,13 @@ def rope_table(grids: tuple[Grid, ...], final: Grid, head_width: int, base: floa
     return torch.stack([table.cos(), table.sin()]).to(device)
 
 
-def apply_rope(x_BNlK: Tensor, table_2lk: Tensor) -> Tensor:
-    """Turn neighbouring pairs (0, 1), (2, 3), ... of the last axis; computed in float32, returned in x's dtype."""
+def apply_rope(x_BNlK: Tensor, table_2lk: Tensor | None) -> Tensor:
+    """Turn neighbouring pairs (0, 1), (2, 3), ... of the last axis; computed in float32, returned in x's dtype.
+
+    None turns nothing: the positions are in the tokens already.
+    """
+    if table_2lk is None:
+        return x_BNlK
     cos, sin = table_2lk
     even, odd = x_BNlK.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)

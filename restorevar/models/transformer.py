@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import CrossAttention, KVCache, SelfAttention
 from .config import Grid, ScaleSchedule, TransformerConfig
@@ -37,7 +38,7 @@ class Block(nn.Module):
     def forward(
         self,
         x_BlD: Tensor,
-        rope: Tensor,
+        rope: Tensor | None,
         keys_values: tuple[Tensor, Tensor],
         mask_LL: Tensor | None = None,
         cache: KVCache | None = None,
@@ -45,6 +46,12 @@ class Block(nn.Module):
         x = x_BlD + self._drop(self.attention(_norm(x_BlD), rope, mask_LL, cache))
         x = x + self._drop(self.ffn(_norm(x)))
         return x + self._drop(self.cross(x, keys_values, rope))
+
+    def teacher_forced(
+        self, x_BLD: Tensor, rope: Tensor | None, condition_BMD: Tensor, rope_final: Tensor | None, mask_LL: Tensor
+    ) -> Tensor:
+        """All scales at once, the condition's keys and values included: what checkpointing computes again."""
+        return self(x_BLD, rope, self.cross.keys_values(condition_BMD, rope_final), mask_LL=mask_LL)
 
     def _drop(self, branch_BlD: Tensor) -> Tensor:
         """Stochastic depth: a sample loses the branch with probability `drop_path`, in training only."""
@@ -74,7 +81,10 @@ class NextScaleTransformer(nn.Module):
     """`forward` is teacher forcing over all scales at once; `begin` and `step` are the rollout, one scale a call.
 
     Embeddings and the head stay in float32; the blocks compute in the dtype of their weights.
+    `checkpointing` trades time for memory in training: each block's activations are computed again for its gradient.
     """
+
+    checkpointing: bool = False
 
     def __init__(self, config: TransformerConfig, scales: ScaleSchedule, latent_channels: int, codebook_size: int):
         super().__init__()
@@ -94,6 +104,10 @@ class NextScaleTransformer(nn.Module):
         if config.aligned_condition:
             self.aligned_conv = nn.Conv2d(latent_channels, latent_channels, 3, padding=1)
             self.aligned_embed = nn.Linear(latent_channels, width, bias=False)
+        if config.positions == "absolute":
+            h, w = scales.native
+            self.positions = nn.Parameter(torch.empty(scales.length(), width))
+            self.positions_condition = nn.Parameter(torch.empty(h * w, width))
         deepest = max(config.depth - 1, 1)
         self.blocks = nn.ModuleList(Block(config, config.drop_path * i / deepest) for i in range(config.depth))
         self.head = nn.Linear(width, codebook_size)
@@ -101,11 +115,15 @@ class NextScaleTransformer(nn.Module):
 
     def reset_parameters(self) -> None:
         """VAR's initialisation; gains stay zero, so conditioning starts neutral."""
+        std = (1 / self.config.width / 3) ** 0.5
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=(1 / self.config.width / 3) ** 0.5)
+                nn.init.trunc_normal_(module.weight, std=std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        if self.config.positions == "absolute":
+            nn.init.trunc_normal_(self.positions, std=std)
+            nn.init.trunc_normal_(self.positions_condition, std=std)
         with torch.no_grad():
             self.head.weight.mul_(0.02)
             for block in self.blocks:
@@ -113,8 +131,10 @@ class NextScaleTransformer(nn.Module):
                 block.ffn.fc2.weight.div_((2 * len(self.blocks)) ** 0.5)  # type: ignore[union-attr, operator]
 
     @torch.no_grad()
-    def start_as_identity(self, quant_conv: nn.Conv2d, codes_VC: Tensor, sharpness: float = 0.5) -> None:
+    def start_as_identity(self, quant_conv: nn.Conv2d | None, codes_VC: Tensor, sharpness: float = 0.5) -> None:
         """Initialise so that the untrained model repeats the tokens of its input. Needs `aligned_condition`.
+
+        `quant_conv` takes the condition to the space of the codes; None for a condition that is there already.
 
         What is left of the degraded latent, aligned - f_hat, goes through the residual stream to the head, whose
         logits are minus its squared distance to each code: the quantizer's own rule. Training starts from "nothing
@@ -124,7 +144,11 @@ class NextScaleTransformer(nn.Module):
         assert self.aligned_conv is not None and self.aligned_embed is not None, "the model has no aligned condition"
         width, channels = self.aligned_embed.weight.shape
         basis_DC = torch.linalg.qr(torch.randn(width, channels)).Q.to(codes_VC)
-        self.aligned_conv.load_state_dict(quant_conv.state_dict())
+        if quant_conv is None:
+            nn.init.dirac_(self.aligned_conv.weight)
+            nn.init.zeros_(self.aligned_conv.bias)  # type: ignore[arg-type]
+        else:
+            self.aligned_conv.load_state_dict(quant_conv.state_dict())
         self.aligned_embed.weight.copy_(basis_DC)
         self.word_embed.weight.copy_(-basis_DC)
         outside = torch.randn_like(self.scale_embed.weight) * 0.7
@@ -132,6 +156,8 @@ class NextScaleTransformer(nn.Module):
         self.class_embed.weight.mul_(0.1)
         self.head.weight.copy_(2 * sharpness * 0.75 * codes_VC @ basis_DC.T)  # 0.75: about the norm's usual divisor
         self.head.bias.copy_(-sharpness * codes_VC.square().sum(1))
+        if self.config.positions == "absolute":  # positions must not look like a residual
+            self.positions.sub_(self.positions @ basis_DC @ basis_DC.T)
 
     @property
     def block_dtype(self) -> torch.dtype:
@@ -141,7 +167,7 @@ class NextScaleTransformer(nn.Module):
         """Teacher forcing.
 
         teacher_BLC: (B, L - l_0, C), from `MultiScaleQuantizer.teacher_forcing_input`.
-        condition_BCHW: the degraded image's latent before `quant_conv`.
+        condition_BCHW: the degraded image's latent, from `RestoreVAR.condition`.
         Returns logits (B, L, V) in float32 and the last block's hidden states (B, L, D).
         """
         grid = (condition_BCHW.shape[-2], condition_BCHW.shape[-1])
@@ -152,13 +178,18 @@ class NextScaleTransformer(nn.Module):
         x_BLD = torch.cat([start_BlD, self.word_embed(teacher_BLC.float())], 1) + self.scale_embed(levels_L)
         if aligned:
             x_BLD = x_BLD + torch.cat(aligned, 1)
+        if self.config.positions == "absolute":
+            x_BLD = x_BLD + self.positions
         mask_LL = levels_L[:, None] >= levels_L[None, :]
         rope = self._rope(grid, tuple(self.scales.grids(grid)), condition_BCHW)
         rope_final = self._rope(grid, (grid,), condition_BCHW)
         x_BLD = x_BLD.to(self.block_dtype)
         for block in self.blocks:
-            keys_values = block.cross.keys_values(condition_BMD, rope_final)  # type: ignore[union-attr, operator]
-            x_BLD = block(x_BLD, rope, keys_values, mask_LL=mask_LL)
+            arguments = (x_BLD, rope, condition_BMD, rope_final, mask_LL)
+            if self.checkpointing and torch.is_grad_enabled():
+                x_BLD = checkpoint(block.teacher_forced, *arguments, use_reentrant=False)
+            else:
+                x_BLD = block.teacher_forced(*arguments)  # type: ignore[operator]
         return self._logits(x_BLD), x_BLD
 
     def begin(self, condition_BCHW: Tensor) -> Rollout:
@@ -185,6 +216,9 @@ class NextScaleTransformer(nn.Module):
         x_BlD = x_BlD + self.scale_embed.weight[k]
         if rollout.aligned:
             x_BlD = x_BlD + rollout.aligned[k]
+        if self.config.positions == "absolute":
+            begin, end = self.scales.bounds(rollout.grid)[k]
+            x_BlD = x_BlD + self.positions[begin:end]
         rope = self._rope(rollout.grid, (self.scales.grids(rollout.grid)[k],), x_BlD)
         x_BlD = x_BlD.to(self.block_dtype)
         for block, keys_values, cache in zip(self.blocks, rollout.keys_values, rollout.caches, strict=True):
@@ -196,6 +230,10 @@ class NextScaleTransformer(nn.Module):
         grid = (condition_BCHW.shape[-2], condition_BCHW.shape[-1])
         projected_BMC = self.condition_proj(condition_BCHW.float().flatten(2).transpose(1, 2))
         condition_BMD = self.condition_embed(projected_BMC) + self.condition_level
+        if self.config.positions == "absolute":
+            if grid != self.scales.native:
+                raise ValueError(f"this transformer has learned positions for {self.scales.native}, not {grid}")
+            condition_BMD = condition_BMD + self.positions_condition
         mean_B1C = projected_BMC.mean(1, keepdim=True)
         start_B1D = self.class_embed.weight[-1] + self.start_gain * self.start_embed(mean_B1C)
         h, w = self.scales.grids(grid)[0]
@@ -212,5 +250,8 @@ class NextScaleTransformer(nn.Module):
         with torch.autocast(x_BlD.device.type, enabled=False):
             return self.head(_norm(x_BlD.float()))
 
-    def _rope(self, final: Grid, grids: tuple[Grid, ...], like: Tensor) -> Tensor:
+    def _rope(self, final: Grid, grids: tuple[Grid, ...], like: Tensor) -> Tensor | None:
+        """Turns of the tokens of `grids`; None where positions are absolute."""
+        if self.config.positions == "absolute":
+            return None
         return rope_table(grids, final, self.config.head_width, self.config.rope_base, like.device)

@@ -3,66 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ..data.pairs import PairSource
+from ..data.crops import Geometry
 from ..models import RestoreVARConfig
 from ..models import config as presets
-from .decoder_stage import DecoderStage, FidelityStage
+from .decoder_stage import DecoderStage
+from .fidelity_stage import FidelityStage
+from .image_loss import ImageLoss
 from .refiner_stage import RefinerStage
 from .trainer import Schedule, Stage
 from .transformer_stage import TransformerStage
-from .vqvae_stage import AutoencoderStage, CodebookStage
-
-Recipe = Callable[[PairSource, float], list[Stage]]
+from .vqvae_stage import AutoencoderStage, CodebookStage, TokenizerStage
 
 #: What `--stage` takes -> the stages it runs. The paper counts four.
 STAGE_GROUPS = {
-    "vqvae": ("autoencoder", "codebook"),
+    "vqvae": ("autoencoder", "codebook", "tokenizer"),
     "transformer": ("transformer",),
     "refiner": ("refiner",),
     "decoder": ("decoder", "fidelity"),
 }
 
 
-def compact(source: PairSource, seconds: float) -> list[Stage]:
-    """The shipped default, from scratch, on a CPU or a GPU, within `seconds` of training altogether."""
+@dataclass(frozen=True)
+class Recipe:
+    """A model and the stages that train it, in order. `share` of a stage is its part of a `--budget`."""
+
+    model: Callable[[], RestoreVARConfig]
+    stages: Callable[[], list[Stage]]
+    about: str
+    geometry: Geometry = "scene"
+
+
+def compact() -> list[Stage]:
+    """From scratch on a CPU or a GPU. Trains the VQVAE in two steps: in the third the two chased each other."""
     windows = {(256, 256): 0.75, (256, 384): 0.1, (384, 384): 0.1, (512, 512): 0.05}
     return [
-        AutoencoderStage(source, Schedule(lr=8e-4, batch=16, seconds=0.28 * seconds, ema=0.995)),
-        CodebookStage(source, Schedule(lr=2e-3, batch=32, seconds=0.03 * seconds)),
+        AutoencoderStage(Schedule(lr=8e-4, batch=16, ema=0.995), share=0.22),
+        CodebookStage(Schedule(lr=2e-3, batch=32), share=0.03),
         TransformerStage(
-            source,
-            Schedule(lr=6e-4, batch=16, seconds=0.22 * seconds, weight_decay=0.05, clip=2.0),
-            windows,
-            token_noise=0.05,
+            Schedule(lr=6e-4, batch=16, weight_decay=0.05, clip=2.0, ema=0.995),
+            share=0.30,
+            shapes=windows,
+            scale_balance=0.5,
+            self_rollout=0.75,
         ),
-        RefinerStage(source, Schedule(lr=6e-4, batch=16, seconds=0.04 * seconds), windows),
-        DecoderStage(source, Schedule(lr=2e-4, batch=8, seconds=0.03 * seconds, ema=0.99), {(192, 192): 1.0}),
+        RefinerStage(Schedule(lr=6e-4, batch=16), share=0.03, shapes=windows),
+        DecoderStage(Schedule(lr=2e-4, batch=8, ema=0.99), share=0.02, shapes={(192, 192): 1.0}),
         FidelityStage(
-            source,
-            Schedule(lr=8e-4, batch=12, seconds=0.40 * seconds, ema=0.998, validate_seconds=900),
-            {(256, 256): 1.0, (384, 384): 0.1},
+            Schedule(lr=8e-4, batch=12, ema=0.998, validate_seconds=900),
+            share=0.40,
+            shapes={(256, 256): 1.0, (384, 384): 0.1},
             reuse=6,
             crop=128,
         ),
     ]
 
 
-def debug(source: PairSource, seconds: float) -> list[Stage]:
-    """Two steps a stage, for tests."""
-    schedule = Schedule(lr=1e-3, batch=2, steps=2, warmup_steps=1, seconds=seconds)
-    shape = {(32, 32): 1.0}
+def _paper(window: int) -> list[Stage]:
+    """Facts of the paper (section 4.1) and its code where they are known; the VQVAE's and the decoder's are VQGAN's."""
+    shapes = {(window, window): 1.0}
+    judged = ImageLoss(ssim=0.2, perceptual=1.0, perceptual_kind="lpips", adversarial=0.8, adversarial_start=5000)
+    vqvae = replace(judged, ssim=0.0, mse=1.0)
+    hourly: Any = {"checkpoint_seconds": 1800.0, "validate_seconds": 3600.0}
     return [
-        AutoencoderStage(source, schedule, crop=32),
-        CodebookStage(source, schedule, crop=32),
-        TransformerStage(source, schedule, shape),
-        RefinerStage(source, schedule, shape),
-        DecoderStage(source, schedule, shape),
-        FidelityStage(source, schedule, shape, crop=16),
+        AutoencoderStage(
+            Schedule(lr=1e-4, batch=32, epochs=10, clip=2.0, **hourly), loss=replace(vqvae, adversarial=0.0), crop=256
+        ),
+        CodebookStage(Schedule(lr=1e-3, batch=64, epochs=1, **hourly), crop=window),
+        TokenizerStage(Schedule(lr=5e-5, batch=32, epochs=10, clip=2.0, ema=0.999, **hourly), loss=vqvae, crop=256),
+        TransformerStage(
+            # Base rate 5.33e-4 for 256 samples; "lin0"; the published run had 2 x 24 samples.
+            Schedule(lr=1e-4, batch=48, epochs=50, weight_decay=0.05, clip=2.0, decay="linear", floor=0.0, **hourly),
+            shapes=shapes,
+            reuse=1,
+        ),
+        RefinerStage(Schedule(lr=1e-4, batch=48, epochs=50, **hourly), shapes=shapes, reuse=1),
+        DecoderStage(Schedule(lr=1e-4, batch=16, epochs=10, **hourly), shapes=shapes, loss=judged, reuse=1, rollouts=0),
     ]
 
 
-RECIPES: dict[str, tuple[Callable[[], RestoreVARConfig], Recipe]] = {
-    "compact": (presets.compact, compact),
-    "debug": (presets.debug, debug),
+def paper_512() -> list[Stage]:
+    return _paper(512)
+
+
+def paper_256() -> list[Stage]:
+    return _paper(256)
+
+
+def debug() -> list[Stage]:
+    """Two steps a stage, every loss on that needs no download: for tests."""
+    schedule = Schedule(lr=1e-3, batch=2, steps=2, warmup_steps=1)
+    shape = {(32, 32): 1.0}
+    every = ImageLoss(
+        mse=1.0, ssim=0.2, edges=0.5, perceptual=0.1, perceptual_kind="encoder", adversarial=0.1, discriminator_width=4
+    )
+    return [
+        AutoencoderStage(schedule, crop=32),
+        CodebookStage(schedule, crop=32),
+        TokenizerStage(schedule, crop=32, loss=replace(every, perceptual=0.0)),
+        TransformerStage(schedule, shapes=shape, self_rollout=0.5, label_smoothing=0.05),
+        RefinerStage(schedule, shapes=shape),
+        DecoderStage(schedule, shapes=shape, loss=every),
+        FidelityStage(schedule, shapes=shape, crop=16),
+    ]
+
+
+RECIPES = {
+    "paper_512": Recipe(presets.paper, paper_512, "the published 512 px model", "published"),
+    "paper_256": Recipe(presets.paper_256, paper_256, "the same on VAR's 256 px scales", "published"),
+    "compact": Recipe(presets.compact, compact, "the shipped default, from scratch on any machine"),
+    "debug": Recipe(presets.debug, debug, "tiny, for tests"),
 }

@@ -1,4 +1,4 @@
-"""Refiner stage: L1 to the clean image's continuous latent, on argmax rollouts of the frozen transformer."""
+"""Refiner stage: L1 to the clean image's continuous latent, on rollouts of the frozen transformer (paper 3.4)."""
 
 from __future__ import annotations
 
@@ -7,53 +7,50 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.pairs import PairSource, to_model
 from ..models import RestoreVAR
 from .losses import psnr
-from .replay import Sample, ShapedReplay
-from .trainer import Schedule, Stage
-from .transformer_stage import Shapes, rollout
+from .replay import Replay, Shapes
+from .rollouts import preview, rollout, rollout_samples, validation_images
+from .trainer import Preview, Schedule, Setting, Stage
 
 
 @dataclass
 class RefinerStage(Stage):
-    source: PairSource
-    schedule: Schedule
-    shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0})
-    name: str = "refiner"
+    """Trains whichever refiner the model has; a model without one has nothing to train here."""
 
-    def __post_init__(self) -> None:
-        self.replay: ShapedReplay | None = None
+    schedule: Schedule
+    share: float = 1.0
+    shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0})
+    reuse: int = 4
+    name: str = "refiner"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         return [model.refiner]
 
-    def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
-        batch = self._batch(model)
-        f_hat, target = batch["f_hat"].float(), batch["target"].float()
-        loss = F.l1_loss(model.refine(f_hat, batch["hidden"]), target)
-        return {"loss": loss, "l1_unrefined": F.l1_loss(f_hat, target)}
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        self.source, self.device = setting.source, setting.device
+        make = rollout_samples(model, setting.device, images=False)
+        self.replay: Replay = setting.replay(self, make, self.shapes, size=768, reuse=self.reuse)
+
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        batch = {name: value.to(self.device) for name, value in self.replay.batch(step, turn).items()}
+        loss = model.refiner.loss(batch["f_hat"], batch["hidden"], batch["target"])
+        return {"loss": loss, "l1_unrefined": F.l1_loss(batch["f_hat"], batch["target"])}
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
-        pairs = self.source.validation(16, *next(iter(self.shapes)))
-        device = next(model.parameters()).device
-        clean, degraded = to_model(pairs.clean).to(device), to_model(pairs.degraded).to(device)
-        f_hat, hidden = rollout(model, degraded)
-        refined = model.refine(f_hat, hidden)
-        return {
-            "psnr_rollout": float(psnr(model.vqvae.decode(f_hat), clean).mean()),
-            "psnr_refined": float(psnr(model.vqvae.decode(refined), clean).mean()),
-        }
+        figures: dict[str, float] = {}
+        for task in self.source.validation_tasks():
+            clean, degraded = validation_images(model, self.source, next(iter(self.shapes)), task, 8)
+            f_hat, hidden = rollout(model, degraded)
+            for name, latent in (("rollout", f_hat), ("refined", model.refine(f_hat, hidden))):
+                figures[f"psnr_{name}_{task}"] = float(psnr(model.vqvae.decode(latent), clean).mean())
+        for name in ("rollout", "refined"):
+            values = [v for k, v in figures.items() if k.startswith(f"psnr_{name}_")]
+            figures[f"psnr_{name}"] = sum(values) / len(values)
+        return figures
 
-    def _batch(self, model: RestoreVAR) -> Sample:
-        device = next(model.parameters()).device
-        if self.replay is None:
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["psnr_refined"]
 
-            def make(n: int, height: int, width: int) -> Sample:
-                pairs = self.source.pairs(n, height, width)
-                f_hat, hidden = rollout(model, to_model(pairs.degraded).to(device))
-                target = model.vqvae.encode(to_model(pairs.clean).to(device))
-                return {"f_hat": f_hat.float(), "hidden": hidden.bfloat16(), "target": target.float()}
-
-            self.replay = ShapedReplay(make, self.shapes, size=1024, reuse=4)
-        return self.replay.batch(self.schedule.batch)
+    def preview(self, model: RestoreVAR) -> Preview:
+        return preview(model, self.source, next(iter(self.shapes)), (0.0,))

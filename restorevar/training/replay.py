@@ -1,65 +1,220 @@
-"""A pool of prepared samples, so that frozen stages need not compute each sample anew for each step."""
+"""Prepared samples in a pool, so that frozen parts need not compute each sample anew for each step.
+
+Which samples a step draws follows from (seed, step) alone: a resumed run draws what it would have drawn, and each of
+several processes prepares and draws its own part of every batch. What frozen parts made can be kept on disk.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from functools import partial
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..data.pairs import Pairs, PairSource, seeded
 
 Sample = dict[str, Tensor]
+Shape = tuple[int, int]
+Shapes = dict[Shape, float]  #: window sizes in pixels and their weights
+#: Pairs -> what the stage trains on; every tensor has the batch first, and no sample depends on another.
+Make = Callable[[Pairs], Sample]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every global batch that one process computes, in `accumulate` turns."""
+
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
+
+    def round_up(self, batch: int) -> int:
+        """The smallest global batch from `batch` that divides evenly."""
+        parts = self.world * self.accumulate
+        return -(-batch // parts) * parts
+
+    def lanes(self, batch: int) -> range:
+        """The numbers, within the global batch, of the samples of this process."""
+        mine = batch // self.world
+        return range(self.rank * mine, (self.rank + 1) * mine)
+
+
+class RoundPlan:
+    """When which samples are made. A round is one new sample for each place in the batch of one shape.
+
+    A step draws from the newest `size` samples of its shape; a round is added every `reuse` steps.
+    """
+
+    def __init__(self, shapes: Shapes, batch: int, share: Share, size: int, reuse: int, seed: int):
+        self.shapes = list(shapes)
+        self.weights = torch.tensor(list(shapes.values()), dtype=torch.float64)
+        self.seed, self.reuse = seed, reuse
+        pixels = self.shapes[0][0] * self.shapes[0][1]
+        # Every batch has about the pixels of one of the first shape.
+        self.batches = {s: share.round_up(max(2, round(batch * pixels / (s[0] * s[1])))) for s in self.shapes}
+        total = float(self.weights.sum())
+        self.kept = {
+            s: max(4, int(size * w / total * pixels / (s[0] * s[1])) // self.batches[s]) for s, w in shapes.items()
+        }
+
+    def shape(self, step: int) -> Shape:
+        """Drawn by weight."""
+        if len(self.shapes) == 1:
+            return self.shapes[0]
+        return self.shapes[int(torch.multinomial(self.weights, 1, generator=seeded(self.seed, "shape", step)))]
+
+    def rounds(self, uses: int, shape: Shape) -> range:
+        """Rounds to draw from at the use number `uses` of a shape. The first few come one a step."""
+        made = min(uses + 1, 4) + max(0, uses - 3) // self.reuse
+        return range(max(0, made - self.kept[shape]), made)
+
+    def steps(self, first: int) -> Iterator[tuple[Shape, range, list[int]]]:
+        """From step `first` on: the shape, the rounds to draw from, the rounds to make before."""
+        uses = dict.fromkeys(self.shapes, 0)
+        for step in range(first):
+            uses[self.shape(step)] += 1
+        made = dict.fromkeys(self.shapes, 0)
+        for step in count(first):
+            shape = self.shape(step)
+            rounds = self.rounds(uses[shape], shape)
+            yield shape, rounds, list(range(max(rounds.start, made[shape]), rounds.stop))
+            made[shape] = rounds.stop
+            uses[shape] += 1
+
+
+class _Rounds(Dataset):
+    """(shape, round) -> its pairs; None where the finished samples already lie in the cache."""
+
+    def __init__(self, replay: Replay):
+        self.source, self.stream = replay.source, replay.stream
+        self.lanes = {s: (batch, replay.share.lanes(batch)) for s, batch in replay.plan.batches.items()}
+        self.cached = replay.cached
+
+    def __getitem__(self, key: tuple[Shape, int]) -> Pairs | None:
+        (height, width), number = key
+        if self.cached(key) is not None:
+            return None
+        batch, lanes = self.lanes[height, width]
+        indices = [number * batch + lane for lane in lanes]
+        return self.source.pairs(f"{self.stream}/{height}x{width}", indices, height, width)
 
 
 class Replay:
-    """Draws batches from the newest `size` samples; each sample serves `reuse` times on average.
-
-    `make(count)` returns a batch as a dict of tensors with `count` first; it runs without gradients.
-    """
-
-    def __init__(self, make: Callable[[int], Sample], size: int = 1024, reuse: int = 3, seed: int = 0):
-        self.make = make
-        self.reuse = reuse
-        self.pool: deque[Sample] = deque(maxlen=size)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.debt = 0.0
-
-    @torch.no_grad()
-    def batch(self, count: int) -> Sample:
-        self.debt += count / self.reuse if len(self.pool) >= 4 * count else count
-        while self.debt >= 4 or not self.pool:  # a few at a time: batches are cheaper than singles
-            fresh = min(16, max(4, int(self.debt)))
-            made = self.make(fresh)
-            self.pool.extend({k: v[i] for k, v in made.items()} for i in range(fresh))
-            self.debt -= fresh
-        picks = torch.randint(len(self.pool), (count,), generator=self.generator).tolist()
-        return {k: torch.stack([self.pool[i][k] for i in picks]) for k in self.pool[0]}
-
-
-class ShapedReplay:
-    """One pool per window shape; each batch is of one shape, drawn by weight."""
+    """`batch(step, turn)` gives this process's samples of a step; calls go on from the first step asked for."""
 
     def __init__(
         self,
-        make: Callable[..., Sample],  # (count, height, width) -> batch
-        shapes: dict[tuple[int, int], float],
+        make: Make,
+        source: PairSource,
+        stream: str,
+        shapes: Shapes,
+        batch: int,
+        share: Share,
         size: int = 1024,
         reuse: int = 3,
-        seed: int = 0,
+        workers: int = 0,
+        cache: Path | None = None,
     ):
-        self.shapes = list(shapes)
-        self.weights = torch.tensor(list(shapes.values()))
-        self.generator = torch.Generator().manual_seed(seed)
-        base = self.shapes[0][0] * self.shapes[0][1]
-        self.pools = []
-        for i, (h, w) in enumerate(self.shapes):
-            share = float(self.weights[i] / self.weights.sum()) * base / (h * w)
-            self.pools.append(Replay(partial(make, height=h, width=w), max(32, int(size * share)), reuse, seed + i))
+        self.make, self.source, self.stream, self.share, self.workers, self.cache = (
+            make,
+            source,
+            stream,
+            share,
+            workers,
+            cache,
+        )
+        self.plan = RoundPlan(shapes, batch, share, size, reuse, source.seed)
+        self.pool: dict[Shape, dict[int, Sample]] = {s: {} for s in self.plan.shapes}
+        self.waited = 0.0  #: seconds spent waiting for pairs
+        self.next_step = -1
+        self.current: tuple[Shape, range] | None = None
 
-    def batch(self, count: int) -> Sample:
-        """About `count` samples' worth of pixels of the first shape."""
-        i = int(torch.multinomial(self.weights, 1, generator=self.generator))
-        h, w = self.shapes[i]
-        base = self.shapes[0][0] * self.shapes[0][1]
-        return self.pools[i].batch(max(2, round(count * base / (h * w))))
+    def batch(self, step: int, turn: int = 0) -> Sample:
+        """Tensors with the samples first; "dice" (B, 4) holds random numbers in [0, 1), each sample's own."""
+        if turn == 0:
+            self._advance(step)
+        assert self.current is not None, "a step begins with turn 0"
+        shape, rounds = self.current
+        lanes = self.share.lanes(self.plan.batches[shape])
+        mine = len(lanes) // self.share.accumulate
+        places = range(turn * mine, (turn + 1) * mine)
+        rows, dice = [], []
+        for place in places:
+            generator = seeded(self.source.seed, self.stream, "draw", step, lanes[place])
+            number = rounds[int(torch.randint(len(rounds), (), generator=generator))]
+            rows.append({name: values[place] for name, values in self.pool[shape][number].items()})
+            dice.append(torch.rand(4, generator=generator))
+        batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        return batch | {"dice": torch.stack(dice)}
+
+    @torch.no_grad()
+    def _advance(self, step: int) -> None:
+        if step != self.next_step:
+            self._start(step)
+        shape, rounds, fresh = next(self.steps)
+        pool = self.pool[shape]
+        for number in fresh:
+            began = time.monotonic()
+            pairs = next(self.loader)
+            self.waited += time.monotonic() - began
+            pool[number] = self._prepare((shape, number), pairs)
+        for old in [number for number in pool if number < rounds.start]:
+            del pool[old]
+        self.current, self.next_step = (shape, rounds), step + 1
+
+    def _start(self, step: int) -> None:
+        for pool in self.pool.values():
+            pool.clear()
+        self.steps = self.plan.steps(step)
+        order = ((shape, number) for shape, _, fresh in self.plan.steps(step) for number in fresh)
+        self.loader = iter(
+            DataLoader(
+                _Rounds(self),
+                sampler=order,
+                batch_size=None,
+                num_workers=self.workers,
+                prefetch_factor=4 if self.workers else None,
+            )
+        )
+
+    def _prepare(self, key: tuple[Shape, int], pairs: Pairs | None) -> Sample:
+        path = self._path(key)
+        if pairs is None:
+            assert path is not None
+            return load_file(path)
+        sample = {name: values.contiguous().cpu() for name, values in self.make(pairs).items()}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            save_file(sample, part)
+            part.replace(path)
+        return sample
+
+    def _path(self, key: tuple[Shape, int]) -> Path | None:
+        (height, width), number = key
+        if self.cache is None:
+            return None
+        return self.cache / f"{height}x{width}" / f"{number}-{self.share.rank}-of-{self.share.world}.safetensors"
+
+    def cached(self, key: tuple[Shape, int]) -> Path | None:
+        """The file of a finished round, if it is there and whole."""
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            load_file(path)
+        except (SafetensorError, OSError):
+            return None
+        return path
+
+
+def dice_below(dice_B: Tensor, bound: int) -> list[int]:
+    """Random numbers in [0, 1) -> whole numbers in [0, bound)."""
+    return [min(int(value * bound), bound - 1) for value in dice_B.tolist()]

@@ -1,22 +1,54 @@
-"""A training run: recipe, data folder, run folder -> a trained model. Resumable at any point."""
+"""A training run: recipe, data, run folder -> a trained model. Resumable at any point, on one process or many."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..checkpoints import WEIGHTS, load_model
-from ..data.pairs import PairSource
+from ..data.pairs import PairSource, Source
 from ..errors import UserError
-from ..models import RestoreVAR
+from ..models import RestoreVAR, RestoreVARConfig
+from .overrides import apply_overrides
 from .recipes import RECIPES, STAGE_GROUPS
-from .trainer import fit
+from .reporting import SINKS, Report
+from .trainer import Setting, Stage, fit
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `restorevar train` takes."""
+
+    recipe: str = "compact"
+    data: Sequence[str | Path] = ()  #: folders of clean photographs, PATH or PATH=WEIGHT
+    pairs: Sequence[str | Path] = ()  #: manifests of real pairs, PATH or PATH=WEIGHT
+    budget: str | None = None
+    stage: str | None = None
+    init: str | None = None
+    settings: Sequence[str] = ()  #: see overrides.py
+    device: str = "cpu"
+    precision: torch.dtype = torch.float32
+    seed: int = 0
+    accumulate: int = 1
+    workers: int = 0
+    cache: bool = False
+    compile: bool = False
+    checkpointing: bool = False
+    trackers: Sequence[str] = ()  #: of reporting.SINKS
 
 
 def parse_budget(text: str) -> float:
     """ "90m", "2h", "45s" or plain seconds -> seconds."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number, unit = (text[:-1], text[-1]) if text[-1:].lower() in units else (text, "s")
     try:
         seconds = float(number) * units[unit.lower()]
@@ -27,39 +59,126 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def train(
-    recipe: str,
-    data: Path,
-    out: Path,
-    budget: str = "90m",
-    stage: str | None = None,
-    init: str | None = None,
-    device: str = "cpu",
-    precision: torch.dtype = torch.bfloat16,
-    seed: int = 0,
-) -> Path:
-    """Run the stages of `recipe` that are not done yet in `out`; returns the folder of the trained model.
+def plan(options: Options) -> tuple[RestoreVARConfig, list[Stage]]:
+    """The model's config and the stages to run, with all settings and the budget applied."""
+    if options.recipe not in RECIPES:
+        raise UserError(f"unknown recipe {options.recipe!r}: one of {', '.join(RECIPES)}")
+    if options.stage is not None and options.stage not in STAGE_GROUPS:
+        raise UserError(f"unknown stage {options.stage!r}: one of {', '.join(STAGE_GROUPS)}")
+    recipe = RECIPES[options.recipe]
+    config, stages = apply_overrides(recipe.model(), recipe.stages(), options.settings)
+    if config.refiner.kind == "none":
+        stages = [stage for stage in stages if stage.name != "refiner"]
+    if config.fidelity is None:
+        stages = [stage for stage in stages if stage.name != "fidelity"]
+    if options.stage is not None:
+        stages = [stage for stage in stages if stage.name in STAGE_GROUPS[options.stage]]
+    if options.budget is not None:
+        total = parse_budget(options.budget)
+        shares = sum(stage.share for stage in stages)
+        for stage in stages:
+            stage.schedule = replace(stage.schedule, seconds=total * stage.share / shares)
+    return config, stages
 
-    `stage` runs one of the paper's four (its steps must not be done yet; the earlier ones must be). `init` starts
-    from another model's weights.
+
+def train(out: Path, options: Options) -> Path:
+    """Run the stages that are not done yet in `out`; returns the folder of the trained model.
+
+    `options.stage` runs one of the paper's four. `options.init` gives starting weights: the parts of them that fit.
+    Raises UserError, one line, for whatever the user can mend; KeyboardInterrupt when stopped, with a checkpoint.
     """
-    if recipe not in RECIPES:
-        raise UserError(f"unknown recipe {recipe!r}: one of {', '.join(RECIPES)}")
-    if stage is not None and stage not in STAGE_GROUPS:
-        raise UserError(f"unknown stage {stage!r}: one of {', '.join(STAGE_GROUPS)}")
-    make_config, make_stages = RECIPES[recipe]
-    torch.manual_seed(seed)
-    stages = make_stages(PairSource(data, seed), parse_budget(budget))
-    out.mkdir(parents=True, exist_ok=True)
+    config, stages = plan(options)
+    source = PairSource(
+        [Source.parse(str(text)) for text in options.data],
+        [Source.parse(str(text)) for text in options.pairs],
+        options.seed,
+        geometry=RECIPES[options.recipe].geometry,
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
+    accelerator = make_accelerator(options.device, options.precision)
+    report = Report(
+        out,
+        [SINKS[name](out) for name in options.trackers if accelerator.is_main_process],
+        active=accelerator.is_main_process,
+    )
+    torch.manual_seed(options.seed)
+    model = _starting_model(out, options.init, config, report)
+    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    setting = Setting(
+        source,
+        out,
+        accelerator,
+        report,
+        options.accumulate,
+        options.workers,
+        options.cache,
+        options.compile,
+        options.checkpointing,
+    )
+    _describe(out, options, config, source, accelerator)
+    try:
+        for stage in stages:
+            fit(model, stage, setting)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+    finally:
+        report.close()
+    return out / "model"
+
+
+def make_accelerator(device: str, precision: torch.dtype) -> Accelerator:
+    """One process, or one of many where a launcher (accelerate launch, torchrun) started this one.
+
+    Raises UserError where accelerate is not installed.
+    """
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+    except ImportError:
+        raise UserError("training needs accelerate: pip install 'restorevar[train]'") from None
+    names = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    # Some steps leave a part alone: the fidelity branch on the paper's path, an expert before its turn.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    return Accelerator(cpu=device == "cpu", mixed_precision=names[precision], kwargs_handlers=handlers)
+
+
+def _starting_model(out: Path, init: str | None, config: RestoreVARConfig, report: Report) -> RestoreVAR:
+    """What an earlier stage of this run left; or a new model, with what of the weights of `init` fits it."""
     trained = out / "model"
     if (trained / WEIGHTS).is_file():
-        model = load_model(str(trained)).model
-    elif init is not None:
-        model = load_model(init).model
-    else:
-        model = RestoreVAR(make_config())
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for step in stages:
-        if stage is None or step.name in STAGE_GROUPS[stage]:
-            fit(model, step, out, torch.device(device), precision)
-    return trained
+        return load_model(str(trained)).model
+    model = RestoreVAR(config)
+    if init is not None:
+        given, wanted = load_model(init).model.state_dict(), model.state_dict()
+        fitting = {k: v for k, v in given.items() if k in wanted and wanted[k].shape == v.shape}
+        if not fitting:
+            raise UserError(f"{init}: none of its weights fits this model")
+        model.load_state_dict(wanted | fitting)
+        if new := sorted({name.split(".")[0] for name in wanted.keys() - fitting.keys()}):
+            report.warn(f"{init}: {len(wanted) - len(fitting)} tensors of {', '.join(new)} start anew", 0, 0.0)
+    return model
+
+
+def _describe(out: Path, options: Options, config: RestoreVARConfig, source: PairSource, accelerator: Any) -> None:
+    """run.json: what this run was, for whoever finds the folder later."""
+    if not accelerator.is_main_process:
+        return
+    about = {
+        "recipe": options.recipe,
+        "data": [str(p) for p in options.data],
+        "pairs": [str(p) for p in options.pairs],
+        "fingerprint": source.fingerprint(),
+        "samples": source.size,
+        "settings": list(options.settings),
+        "budget": options.budget,
+        "seed": options.seed,
+        "init": options.init,
+        "processes": accelerator.num_processes,
+        "precision": str(options.precision).removeprefix("torch."),
+        "torch": torch.__version__,
+        "command": sys.argv[1:],
+        "model": config.to_dict(),
+    }
+    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -2,42 +2,116 @@
 
 from __future__ import annotations
 
-import json
 import math
+import signal
+import threading
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints import save_model
+from ..data.pairs import PairSource
+from ..errors import UserError
 from ..models import RestoreVAR
+from .average import Average
+from .checkpointing import Checkpoint, Checkpoints
+from .replay import Make, Replay, Shapes, Share
+from .reporting import Report
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+#: A run stops after so many steps in a row whose loss or gradient is not a number.
+MAX_BAD_STEPS = 10
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How one stage is optimised. It ends after `seconds` of training or `steps`, whichever comes first."""
+    """How one stage is optimised. It ends after `seconds` of training, `steps` or `epochs`, whichever comes first."""
 
     lr: float
-    batch: int
+    batch: int  #: of all processes together
     seconds: float = math.inf
     steps: int = 1_000_000_000
+    epochs: float = math.inf  #: an epoch draws as many samples as there are photographs and pairs
     warmup_steps: int = 50
+    decay: Literal["cosine", "linear"] = "cosine"
+    floor: float = 0.02  #: what is left of the rate at the end
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
     ema: float = 0.0  #: decay of the averaged weights that are kept in the end; 0 keeps the last ones
     checkpoint_seconds: float = 120.0
     validate_seconds: float = 300.0
 
+    def done(self, step: int, elapsed: float) -> float:
+        """Share of the stage that is behind, 0 to 1."""
+        return min(1.0, max(elapsed / self.seconds, step / self.steps))
+
     def rate(self, step: int, elapsed: float) -> float:
-        """Learning rate: linear warm-up, then a cosine to 2 % over the budget of time or steps."""
-        done = min(1.0, max(elapsed / self.seconds, step / self.steps))
-        return self.lr * min(1.0, (step + 1) / self.warmup_steps) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        """Learning rate: linear warm-up, then down to the floor over the budget of time or steps."""
+        done = self.done(step, elapsed)
+        left = 0.5 * (1 + math.cos(math.pi * done)) if self.decay == "cosine" else 1 - done
+        return self.lr * min(1.0, (step + 1) / self.warmup_steps) * (self.floor + (1 - self.floor) * left)
+
+    def resolved(self, images: int) -> Schedule:
+        """Epochs turned into steps."""
+        if math.isinf(self.epochs):
+            return self
+        return replace(self, steps=min(self.steps, max(1, round(self.epochs * images / self.batch))), epochs=math.inf)
+
+
+@dataclass
+class Setting:
+    """What every stage of a run shares: data, device, the processes, and options of the engine."""
+
+    source: PairSource
+    folder: Path
+    accelerator: Accelerator
+    report: Report
+    accumulate: int = 1
+    workers: int = 0  #: processes that decode and degrade; 0: the training process itself
+    cache: bool = False  #: keep what frozen parts made on disk
+    compile: bool = False
+    checkpointing: bool = False  #: recompute activations of the transformer instead of keeping them
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def share(self) -> Share:
+        return Share(self.accelerator.process_index, self.accelerator.num_processes, self.accumulate)
+
+    def replay(self, stage: Stage, make: Make, shapes: Shapes, size: int, reuse: int) -> Replay:
+        """The stage's samples."""
+        cache = self.folder / "cache" / stage.name if self.cache else None
+        return Replay(
+            make, self.source, stage.name, shapes, stage.schedule.batch, self.share, size, reuse, self.workers, cache
+        )
+
+
+@dataclass
+class Preview:
+    """Fixed validation photos: rows of (3, H, W) images in [-1, 1], one column a task."""
+
+    columns: list[str]
+    rows: list[list[Tensor]] = field(default_factory=list)
+
+    def sheet(self) -> Image.Image:
+        from ..data.synthesis import contact_sheet
+
+        to_u8 = [[x.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu() for x in row] for row in self.rows]
+        return contact_sheet(to_u8, self.columns)
 
 
 class Stage(ABC):
@@ -45,18 +119,36 @@ class Stage(ABC):
 
     name: str
     schedule: Schedule
+    share: float  #: of a time budget
+    #: A discriminator, trained against the model, where the stage has one.
+    critic: nn.Module | None = None
 
     @abstractmethod
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         """What this stage trains; everything else is frozen."""
 
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:  # noqa: B027
+        """Called before the first step, of a resumed stage too: prepare the samples."""
+
     @abstractmethod
-    def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
-        """Losses of one fresh batch. "loss" is minimised, the others are logged."""
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        """Losses of this process's samples of a step. "loss" is minimised, the others are logged."""
+
+    def critic_loss(self, step: int) -> Tensor:
+        """Of what the model made in the last `losses`; only where there is a critic."""
+        raise NotImplementedError
 
     @abstractmethod
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         """Figures on fixed held-out crops."""
+
+    def score(self, figures: dict[str, float]) -> float:
+        """One number of `validate`'s that is better when higher: by it the best weights are kept."""
+        return -math.inf
+
+    def preview(self, model: RestoreVAR) -> Preview | None:
+        """Pictures of fixed held-out crops."""
+        return None
 
     def start(self, model: RestoreVAR) -> None:  # noqa: B027
         """Called once, before the first step of a fresh (not resumed) stage."""
@@ -64,163 +156,307 @@ class Stage(ABC):
     def after_step(self, model: RestoreVAR, step: int) -> None:  # noqa: B027
         """Called after each optimiser step."""
 
+    def state(self) -> dict[str, Tensor]:
+        """What else a resumed stage needs, beside weights and optimiser."""
+        return {}
 
-def _parameters(parts: list[nn.Module | nn.Parameter]) -> list[nn.Parameter]:
-    found: list[nn.Parameter] = []
-    for part in parts:
-        found.extend([part] if isinstance(part, nn.Parameter) else part.parameters())
-    return found
+    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+        """The inverse of `state`."""
 
 
-def fit(model: RestoreVAR, stage: Stage, run: Path, device: torch.device, precision: torch.dtype) -> None:
-    """Train one stage, resuming from its checkpoint in `run` if there is one; ends with `run/<stage>.done`.
+class Objective(nn.Module):
+    """A stage as one module with one forward: what DDP and FSDP wrap, so that gradients really are reduced."""
 
-    Every figure goes to `run/log.jsonl`. The model ends with the stage's (averaged) weights, also saved in
-    `run/model`, which `--model` takes.
+    def __init__(self, stage: Stage, model: RestoreVAR):
+        super().__init__()
+        self.model = model
+        self._stage = [stage]  # in a list: nothing of the stage is a part of this module
+
+    def forward(self, step: int, turn: int) -> dict[str, Tensor]:
+        return self._stage[0].losses(self.model, step, turn)
+
+
+class CriticObjective(nn.Module):
+    """The same for the discriminator."""
+
+    def __init__(self, stage: Stage):
+        super().__init__()
+        self.critic = stage.critic
+        self._stage = [stage]
+
+    def forward(self, step: int) -> Tensor:
+        return self._stage[0].critic_loss(step)
+
+
+def fit(model: RestoreVAR, stage: Stage, setting: Setting) -> None:
+    """Train one stage, resuming from its newest whole checkpoint if there is one; ends with `<stage>.done`.
+
+    Every figure goes to `log.jsonl`. The model ends with the stage's (averaged) weights, also saved in `model/`,
+    which `--model` takes; `best/` holds the weights that scored best in validation.
+    Raises KeyboardInterrupt after SIGINT or SIGTERM, with a checkpoint written; UserError when training broke down.
     """
-    done, checkpoint = run / f"{stage.name}.done", run / f"{stage.name}.checkpoint.pt"
+    done = setting.folder / f"{stage.name}.done"
     if done.exists():
         return
-    log = Log(run / "log.jsonl", stage.name)
-    schedule = stage.schedule
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    parameters = _parameters(stage.trainable(model))
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.lr, betas=(0.9, 0.95), weight_decay=schedule.weight_decay)
-    average = Average(parameters, schedule.ema)
-    step, elapsed = 0, 0.0
-    if checkpoint.exists():
-        step, elapsed = _resume(checkpoint, model, optimizer, average)
-        log.write(step, elapsed, event="resumed")
-    else:
-        stage.start(model)
-    model.train()
-    last_check = last_valid = elapsed
-    while step < schedule.steps and elapsed < schedule.seconds:
-        began = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step, elapsed)
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-            losses = stage.losses(model, step)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        if torch.isfinite(norm):  # one bad batch must not ruin hours
-            optimizer.step()
-        average.update()
-        stage.after_step(model, step)
-        step += 1
-        elapsed += min(time.monotonic() - began, 60.0)  # a paused process must not spend its budget
-        log.add(losses, norm)
-        if step % 20 == 0:
-            log.flush(step, elapsed, optimizer.param_groups[0]["lr"])
-        if elapsed - last_valid > schedule.validate_seconds:
-            last_valid = elapsed
-            log.write(step, elapsed, **_validate(model, stage, average, device, precision))
-        if elapsed - last_check > schedule.checkpoint_seconds:
-            last_check = elapsed
-            _save(checkpoint, model, optimizer, average, step, elapsed)
-    average.keep()
-    log.write(step, elapsed, event="done", **_validate(model, stage, None, device, precision))
-    save_model(model, run / "model")
-    done.write_text(f"{step} steps, {elapsed:.0f} s\n")
-    checkpoint.unlink(missing_ok=True)
+    loop = _Loop(model, stage, setting)
+    with _stoppable() as stopped:
+        loop.run(stopped)
+    if setting.accelerator.is_main_process:
+        done.write_text(f"{loop.step} steps, {loop.elapsed:.0f} s\n")
+        loop.checkpoints.clear()
+    setting.accelerator.wait_for_everyone()
 
 
-def _validate(
-    model: RestoreVAR, stage: Stage, average: Average | None, device: torch.device, precision: torch.dtype
-) -> dict[str, float]:
-    model.eval()
-    with torch.no_grad(), torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-        if average is None:
-            figures = stage.validate(model)
+class _Loop:
+    def __init__(self, model: RestoreVAR, stage: Stage, setting: Setting):
+        self.model, self.stage, self.setting = model, stage, setting
+        self.accelerator, self.report = setting.accelerator, setting.report
+        stage.schedule = stage.schedule.resolved(setting.source.size)
+        self.schedule = stage.schedule
+        self.checkpoints = Checkpoints(setting.folder / "checkpoints", stage.name)
+        self.step, self.elapsed, self.best, self.bad = 0, 0.0, -math.inf, 0
+        self.parameters = _freeze_all_but(model, stage)
+        torch.manual_seed(self._seed("setup"))
+        stage.setup(model, setting)
+        self.checkpoint = self.checkpoints.load_newest(self._warn)
+        if self.checkpoint is not None:
+            self._restore_weights(self.checkpoint)
         else:
-            with average.swapped():
-                figures = stage.validate(model)
-    model.train()
-    return {f"valid/{name}": value for name, value in figures.items()}
+            stage.start(model)
+        self._prepare()
+        if self.checkpoint is not None:
+            self._restore_rest(self.checkpoint)
+            self.report.write(self.step, self.elapsed, event="resumed")
 
+    # ------------------------------------------------------------------------------------------------ set up
 
-class Average:
-    """Exponential moving average of the trained parameters."""
+    def _prepare(self) -> None:
+        """Optimisers and wrappers. What is wrapped is the objective; `self.model` stays the plain model inside."""
+        schedule = self.schedule
 
-    def __init__(self, parameters: list[nn.Parameter], decay: float):
-        self.parameters = parameters
-        self.decay = decay
-        self.steps = 0
-        self.values = [p.detach().clone() for p in parameters] if decay else []
+        def adamw(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(
+                parameters, lr=schedule.lr, betas=schedule.betas, weight_decay=schedule.weight_decay
+            )
 
-    @torch.no_grad()
-    def update(self) -> None:
-        self.steps += 1
-        if self.values:
-            decay = min(self.decay, self.steps / (self.steps + 10))
-            torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
+        if self.setting.compile:
+            _compile(self.stage, self.model)
+        objective = Objective(self.stage, self.model)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, adamw(list(self.parameters.values())))
+        self.critic: Any = None
+        if self.stage.critic is not None:
+            critic = CriticObjective(self.stage)
+            self.critic, self.critic_optimizer = self.accelerator.prepare(critic, adamw(list(critic.parameters())))
+        self.average = Average(self.parameters, schedule.ema)
 
-    @torch.no_grad()
-    def keep(self) -> None:
-        for parameter, value in zip(self.parameters, self.values, strict=bool(self.values)):
-            parameter.copy_(value)
+    # ------------------------------------------------------------------------------------------------ the loop
+
+    def run(self, stopped: threading.Event) -> None:
+        schedule = self.schedule
+        self.report.start(self.stage.name, total=1.0)
+        self.model.train()
+        last_saved = last_valid = self.elapsed
+        while self._agree(self.step < schedule.steps and self.elapsed < schedule.seconds):
+            began = time.monotonic()
+            figures = self._one_step()
+            self.step += 1
+            # A paused process must not spend its budget; all processes must see the same time.
+            self.elapsed += self._of_first(min(time.monotonic() - began, 60.0))
+            self.report.step(figures, schedule.done(self.step, self.elapsed), schedule.batch, self.setting.device)
+            if self.step % 20 == 0:
+                self.report.flush(self.step, self.elapsed, **self._engine_figures())
+            if self.elapsed - last_valid > schedule.validate_seconds:
+                last_valid = self.elapsed
+                self._validate()
+            if self._agree(stopped.is_set(), any_of=True):
+                self._save()
+                raise KeyboardInterrupt
+            if self.elapsed - last_saved > schedule.checkpoint_seconds:
+                last_saved = self.elapsed
+                self._save()
+        self.average.keep()
+        self._validate(event="done", averaged=False)
+        if self.accelerator.is_main_process:
+            save_model(self.model, self.setting.folder / "model")
+
+    def _one_step(self) -> dict[str, float]:
+        """One optimiser step on one global batch; returns this process's figures."""
+        accumulate = self.setting.accumulate
+        torch.manual_seed(self._seed(self.step, self.accelerator.process_index))
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.rate(self.step, self.elapsed)
+            optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for turn in range(accumulate):
+            with self._reducing(self.objective, turn == accumulate - 1), self.accelerator.autocast():
+                losses = self.objective(self.step, turn)
+            self.accelerator.backward(losses["loss"] / accumulate)
+            if self.critic is not None:
+                with self._reducing(self.critic, turn == accumulate - 1), self.accelerator.autocast():
+                    losses["critic"] = self.critic(self.step)
+                self.accelerator.backward(losses["critic"] / accumulate)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / accumulate
+        norm = self._update(sums["loss"])
+        return sums | {"grad": norm}
+
+    def _seed(self, *key: object) -> int:
+        """Of all that is drawn in one step: nothing need be remembered for a resumed run to draw the same."""
+        return zlib.crc32("/".join(map(str, (self.setting.source.seed, self.stage.name, *key))).encode())
+
+    def _update(self, loss: float) -> float:
+        """Clip and step, unless the numbers have gone bad: one bad batch must not ruin hours."""
+        norm = float(self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.schedule.clip))
+        good = self._agree(math.isfinite(norm) and math.isfinite(loss))
+        if good or self.accelerator.scaler is not None:  # the scaler of fp16 skips by itself, and must be told
+            self.optimizer.step()
+            self.average.update()
+            if self.critic is not None:
+                self.critic_optimizer.step()
+        self.bad = 0 if good else self.bad + 1
+        if not good:
+            self._warn(f"{self.stage.name}, step {self.step}: loss {loss}, gradient {norm}; step left out")
+        if self.bad >= MAX_BAD_STEPS:
+            raise UserError(
+                f"{self.stage.name}: {self.bad} steps in a row gave no number; lower the rate, or use --dtype fp32. "
+                f"The last checkpoint is good"
+            )
+        self.stage.after_step(self.model, self.step)
+        return norm
 
     @contextmanager
-    def swapped(self) -> Iterator[None]:
-        """Inside, the model has the averaged weights."""
-        raw = [p.detach().clone() for p in self.parameters] if self.values else []
-        self.keep()
-        yield
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, raw, strict=bool(raw)):
-                parameter.copy_(value)
+    def _reducing(self, wrapped: nn.Module, last: bool) -> Iterator[None]:
+        """Gradients travel between processes at the last turn only."""
+        if last or not hasattr(wrapped, "no_sync"):
+            yield
+        else:
+            with self.accelerator.no_sync(wrapped):
+                yield
+
+    def _optimizers(self) -> list[Any]:
+        return [self.optimizer] + ([self.critic_optimizer] if self.critic is not None else [])
+
+    def _engine_figures(self) -> dict[str, float]:
+        replay = getattr(self.stage, "replay", None)
+        figures = {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "images_per_s": self.step * self.schedule.batch / max(self.elapsed, 1e-9),
+        }
+        if replay is not None:
+            figures["waiting"] = replay.waited / max(self.elapsed, 1e-9)
+        return figures
+
+    # --------------------------------------------------------------------------------- figures and checkpoints
+
+    def _validate(self, averaged: bool = True, **more: Any) -> None:
+        """By the first process alone; the others wait."""
+        if self.accelerator.is_main_process:
+            self.model.eval()
+            with torch.no_grad(), self.accelerator.autocast(), self.average.swapped(averaged):
+                figures = self.stage.validate(self.model)
+                preview = self.stage.preview(self.model)
+                score = self.stage.score(figures)
+                if score > self.best:
+                    self.best = score
+                    save_model(self.model, self.setting.folder / "best", metadata={"stage": self.stage.name, **more})
+            self.model.train()
+            named = {f"valid/{name}": value for name, value in figures.items()}
+            self.report.write(self.step, self.elapsed, **named, **more)
+            if preview is not None:
+                self.report.picture(preview.sheet(), self.step)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            weights = {"model": self.model.state_dict(), "average": self.average.values, "stage": self.stage.state()}
+            optimizer = {"optimizer": self.optimizer.state_dict(), "average_steps": self.average.steps}
+            if self.critic is not None and self.stage.critic is not None:
+                weights["critic"] = dict(self.stage.critic.state_dict())
+                optimizer["critic_optimizer"] = self.critic_optimizer.state_dict()
+            if self.accelerator.scaler is not None:
+                optimizer["scaler"] = self.accelerator.scaler.state_dict()
+            about = {
+                "model": self.model.config.to_dict(),
+                "data": self.setting.source.fingerprint(),
+                "seed": self.setting.source.seed,
+                "best": self.best if math.isfinite(self.best) else None,
+            }
+            weights = {name: tensors for name, tensors in weights.items() if tensors}
+            self.checkpoints.save(Checkpoint(self.step, self.elapsed, weights, optimizer, about))
+        self.accelerator.wait_for_everyone()
+
+    def _restore_weights(self, checkpoint: Checkpoint) -> None:
+        self.model.load_state_dict(checkpoint.weights["model"])
+        if self.stage.critic is not None:
+            self.stage.critic.load_state_dict(checkpoint.weights["critic"])
+        if checkpoint.about["data"] != self.setting.source.fingerprint():
+            self._warn("the training data is not what it was when this run was last saved; going on with it as it is")
+
+    def _restore_rest(self, checkpoint: Checkpoint) -> None:
+        saved = checkpoint.optimizer
+        self.step, self.elapsed = checkpoint.step, checkpoint.elapsed
+        self.best = -math.inf if checkpoint.about["best"] is None else checkpoint.about["best"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.critic is not None:
+            self.critic_optimizer.load_state_dict(saved["critic_optimizer"])
+        if self.accelerator.scaler is not None and "scaler" in saved:
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
+        self.average.load(checkpoint.weights.get("average", {}), saved["average_steps"])
+        self.stage.load_state(checkpoint.weights.get("stage", {}))
+
+    # ------------------------------------------------------------------------------------- between processes
+
+    def _agree(self, value: bool, any_of: bool = False) -> bool:
+        """Whether it holds in all processes, or in any: they must take the same turns."""
+        if self.accelerator.num_processes == 1:
+            return value
+        count = self.accelerator.reduce(torch.tensor(float(value), device=self.setting.device), "sum").item()
+        return bool(count > 0 if any_of else count == self.accelerator.num_processes)
+
+    def _of_first(self, value: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return value
+        mine = value if self.accelerator.is_main_process else 0.0
+        return float(self.accelerator.reduce(torch.tensor(mine, dtype=torch.float64).to(self.setting.device), "sum"))
+
+    def _warn(self, message: str) -> None:
+        self.report.warn(message, self.step, self.elapsed)
 
 
-class Log:
-    """JSON lines in the run folder: means of the losses over the last steps, and events."""
-
-    def __init__(self, path: Path, stage: str):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.stage = path, stage
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, losses: dict[str, Tensor], norm: Tensor) -> None:
-        for name, value in (losses | {"grad": norm}).items():
-            self.values.setdefault(name, []).append(float(value.detach()))
-
-    def flush(self, step: int, elapsed: float, lr: float) -> None:
-        self.write(step, elapsed, lr=lr, **{name: sum(v) / len(v) for name, v in self.values.items()})
-        self.values = {}
-
-    def write(self, step: int, elapsed: float, **values: Any) -> None:
-        rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in values.items()}
-        line = {"stage": self.stage, "step": step, "seconds": round(elapsed, 1)} | rounded
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+def _freeze_all_but(model: RestoreVAR, stage: Stage) -> dict[str, nn.Parameter]:
+    """The stage's parameters by name; all others stop asking for gradients."""
+    parts = stage.trainable(model)
+    chosen = {id(p) for part in parts for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _save(
-    path: Path, model: RestoreVAR, optimizer: torch.optim.Optimizer, average: Average, step: int, elapsed: float
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.values,
-        "average_steps": average.steps,
-        "step": step,
-        "elapsed": elapsed,
-    }
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+def _compile(stage: Stage, model: RestoreVAR) -> None:
+    """torch.compile of what is trained, part by part: state dicts keep their names."""
+    for part in stage.trainable(model):
+        if isinstance(part, nn.Module):
+            part.compile()
 
 
-def _resume(path: Path, model: RestoreVAR, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average.values:
-        torch._foreach_copy_(
-            average.values, [v.to(p) for v, p in zip(state["average"], average.parameters, strict=True)]
-        )
-    average.steps = state["average_steps"]
-    return state["step"], state["elapsed"]
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event instead of killing; a second one does as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

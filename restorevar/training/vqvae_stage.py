@@ -1,84 +1,122 @@
-"""VQVAE stage, in two steps: the autoencoder with a continuous latent, then the quantizer on the frozen autoencoder.
+"""VQVAE stage from scratch, in up to three steps (VAR's VQVAE; its training was never published).
 
-Trained together from scratch on little data the two chase each other: the latent's scale grows, the codebook
-follows, the loss diverges (docs/log.md). One after the other, each is a plain problem.
+The autoencoder with a continuous latent, then the quantizer on the frozen autoencoder, then both together. From the
+first step on together on little data the two chase each other: the latent's scale grows, the codebook follows, the
+loss diverges (docs/log.md). One after the other, each is a plain problem.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.pairs import PairSource, to_model
+from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
-from .losses import gradient_l1, psnr
-from .replay import Replay, Sample
-from .trainer import Schedule, Stage
+from ..models.quantizer import MultiScaleQuantizer
+from .image_loss import ImageLoss
+from .losses import psnr, ssim
+from .replay import Replay, Sample, Shapes
+from .rollouts import validation_images
+from .trainer import Preview, Schedule, Setting, Stage
+
+
+def _both(pairs: Pairs) -> Sample:
+    return {"clean": pairs.clean, "degraded": pairs.degraded}
 
 
 @dataclass
-class AutoencoderStage(Stage):
-    """Encoder and decoder on clean and degraded crops alike: the encoder must also describe what is to be restored."""
+class _OnCrops(Stage):
+    """What the steps that train the autoencoder share."""
 
-    source: PairSource
     schedule: Schedule
+    share: float = 1.0
     crop: int = 128
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(mse=1.0, edges=0.5))
+    reuse: int = 2
+
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        self.source, self.device, self.setting = setting.source, setting.device, setting
+        self.judge = self.loss.build(model, setting)
+        self.critic = self.judge.critic
+        shapes: Shapes = {(self.crop, self.crop): 1.0}
+        self.replay: Replay = setting.replay(self, _both, shapes, size=512, reuse=self.reuse)
+
+    def critic_loss(self, step: int) -> Tensor:
+        return self.judge.critic_loss(step)
+
+    def _image(self, step: int, turn: int) -> Tensor:
+        """Half of them clean, half degraded: the encoder must also describe what is to be restored."""
+        batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
+        clean_B = batch["dice"][:, 0] < 0.5
+        return to_model(torch.where(clean_B[:, None, None, None], batch["clean"], batch["degraded"]))
+
+    def _validation(self, model: RestoreVAR, n: int = 16) -> Tensor:
+        side = 2 * self.crop
+        return validation_images(model, self.source, (side, side), self.source.validation_tasks()[-1], n)[0]
+
+
+@dataclass
+class AutoencoderStage(_OnCrops):
+    """Encoder and decoder with a continuous latent."""
+
     latent_penalty: float = 1e-4  #: on the mean squared latent: keeps its scale in reach of a codebook
     name: str = "autoencoder"
-
-    def __post_init__(self) -> None:
-        self.replay = Replay(self._make, size=512, reuse=2)
-
-    def _make(self, count: int) -> Sample:
-        return {"image": self.source.pairs(count, self.crop, self.crop).degraded}
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         vqvae = model.vqvae
         return [vqvae.encoder, vqvae.decoder, vqvae.quant_conv, vqvae.post_quant_conv]
 
-    def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
-        half = self.schedule.batch // 2
-        degraded = to_model(self.replay.batch(half)["image"])
-        image = torch.cat([self.source.clean(self.schedule.batch - half, self.crop, self.crop), degraded])
-        image = image.to(next(model.parameters()).device)
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        image = self._image(step, turn)
         latent = model.vqvae.encode(image)
         output = model.vqvae.decode_unclamped(latent)
-        l1, mse = F.l1_loss(output, image), F.mse_loss(output, image)
+        judged = self.judge(output, image, model.vqvae.decoder.conv_out.weight, step)
         penalty = latent.float().square().mean()
-        loss = l1 + mse + 0.5 * gradient_l1(output, image) + self.latent_penalty * penalty
-        return {"loss": loss, "l1": l1, "mse": mse, "latent_rms": penalty.sqrt()}
+        return {"loss": judged.pop("image") + self.latent_penalty * penalty, "latent_rms": penalty.sqrt(), **judged}
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
-        device = next(model.parameters()).device
-        image = to_model(self.source.validation(16, 256, 256, "clean").clean).to(device)
-        return {"psnr": float(psnr(model.vqvae.decode(model.vqvae.encode(image)), image).mean())}
+        image = self._validation(model)
+        output = model.vqvae.decode(model.vqvae.encode(image))
+        return {"psnr": float(psnr(output, image).mean()), "ssim": float(ssim(output, image))}
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["psnr"]
+
+    def preview(self, model: RestoreVAR) -> Preview:
+        image = self._validation(model, 6)
+        return Preview([""] * 6, [list(image), list(model.vqvae.decode(model.vqvae.encode(image)))])
 
 
 @dataclass
 class CodebookStage(Stage):
     """Codebook and phi on the latents of the frozen autoencoder; unused codes restart from residuals."""
 
-    source: PairSource
     schedule: Schedule
+    share: float = 1.0
     crop: int = 256
     restart_every: int = 20
     name: str = "codebook"
 
-    def __post_init__(self) -> None:
-        self.pool: Replay | None = None
-        self.used: Tensor | None = None
-        self.candidates: Tensor | None = None
-
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         return [model.vqvae.quantizer]
 
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        self.source, self.device, self.setting = setting.source, setting.device, setting
+
+        def make(pairs: Pairs) -> Sample:
+            return {"latent": model.vqvae.encode(to_model(pairs.clean).to(self.device)).float()}
+
+        self.replay: Replay = setting.replay(self, make, {(self.crop, self.crop): 1.0}, size=2048, reuse=6)
+        self.restarts = Restarts(model.vqvae.quantizer, setting)
+
     def start(self, model: RestoreVAR) -> None:
         """Codes start as random latent cells of random size: coarse residuals are large, fine ones small."""
-        latent = self._latents(model, 64)
-        cells_nC = latent.permute(0, 2, 3, 1).flatten(0, 2).float()
+        clean = to_model(self.source.pairs("codebook start", range(32), self.crop, self.crop).clean).to(self.device)
+        latent = model.vqvae.encode(clean)
+        cells_nC = latent.detach().permute(0, 2, 3, 1).flatten(0, 2).float()
         codes = model.vqvae.quantizer.codebook.weight
         generator = torch.Generator().manual_seed(0)
         picks = torch.randint(len(cells_nC), (len(codes),), generator=generator)
@@ -86,56 +124,132 @@ class CodebookStage(Stage):
         with torch.no_grad():
             codes.copy_(cells_nC[picks.to(cells_nC.device)] * sizes)
 
-    def losses(self, model: RestoreVAR, step: int) -> dict[str, Tensor]:
-        latent = self._latents(model, self.schedule.batch)
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        latent = self.replay.batch(step, turn)["latent"].to(self.device)
         with torch.autocast(latent.device.type, enabled=False):
-            quantized = model.vqvae.quantizer(latent.float())
-        self._remember(model, latent, quantized.latent_BCHW, quantized.tokens)
+            quantized = model.vqvae.quantizer(latent)
+        self.restarts.remember(latent, quantized.latent_BCHW, quantized.tokens)
         left = (quantized.latent_BCHW - latent).square().mean() / latent.var()
-        used = (self.used > 0).float().mean() if self.used is not None else torch.zeros(())
-        return {"loss": quantized.loss, "variance_left": left, "codes_used": used}
+        return {"loss": quantized.loss, "variance_left": left, "codes_used": self.restarts.share_used()}
 
     def after_step(self, model: RestoreVAR, step: int) -> None:
-        """Restart codes that nothing chose since the last time; stop before the end so that all settle."""
-        if self.used is None or self.candidates is None or (step + 1) % self.restart_every:
-            return
-        dead = (self.used == 0).nonzero().flatten()
-        picks = torch.randint(len(self.candidates), (len(dead),))
-        with torch.no_grad():
-            model.vqvae.quantizer.codebook.weight[dead] = self.candidates[picks.to(dead.device)]
-        self.used.zero_()
+        """Restart codes that nothing chose since the last time."""
+        if (step + 1) % self.restart_every == 0:
+            self.restarts.restart()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.restarts.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.restarts.load_state(state)
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
-        device = next(model.parameters()).device
-        image = to_model(self.source.validation(16, 256, 256, "clean").clean).to(device)
-        vqvae = model.vqvae
-        latent = vqvae.encode(image).float()
-        with torch.autocast(device.type, enabled=False):
-            tokens = vqvae.quantizer.tokenize(latent)
-            quantized = vqvae.quantizer.decode(tokens, (latent.shape[-2], latent.shape[-1]))
-        usage = torch.cat([t.flatten() for t in tokens]).unique().numel() / len(vqvae.quantizer.codebook.weight)
-        return {
-            "psnr_continuous": float(psnr(vqvae.decode(latent), image).mean()),
-            "psnr_quantized": float(psnr(vqvae.decode(quantized), image).mean()),
-            "variance_left": float((quantized - latent).square().mean() / latent.var()),
-            "codes_used": usage,
-        }
+        shape, task = (self.crop, self.crop), self.source.validation_tasks()[-1]
+        return quantizer_figures(model, validation_images(model, self.source, shape, task, 32)[0])
 
-    def _latents(self, model: RestoreVAR, count: int) -> Tensor:
-        device = next(model.parameters()).device
-        if self.pool is None:
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["psnr_quantized"]
 
-            def make(n: int) -> Sample:
-                return {"latent": model.vqvae.encode(self.source.clean(n, self.crop, self.crop).to(device)).float()}
 
-            self.pool = Replay(make, size=2048, reuse=6)
-        return self.pool.batch(count)["latent"]
+@dataclass
+class TokenizerStage(_OnCrops):
+    """All of the VQVAE together: the image from quantized latents, VQ and commitment loss over the scales."""
 
-    def _remember(self, model: RestoreVAR, latent: Tensor, quantized: Tensor, tokens: list[Tensor]) -> None:
-        codes = model.vqvae.quantizer.codebook.weight
-        if self.used is None:
-            self.used = torch.zeros(len(codes), device=codes.device)
-        self.used += torch.cat([t.flatten() for t in tokens]).bincount(minlength=len(codes))
-        residual = (latent - quantized).detach().permute(0, 2, 3, 1).flatten(0, 2)
-        coarse = F.avg_pool2d(latent.detach(), 4).permute(0, 2, 3, 1).flatten(0, 2)
-        self.candidates = torch.cat([residual, coarse[: len(residual) // 4]])
+    quantizer_weight: float = 1.0
+    restart_every: int = 50
+    name: str = "tokenizer"
+
+    def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
+        return [model.vqvae]
+
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        super().setup(model, setting)
+        self.restarts = Restarts(model.vqvae.quantizer, setting)
+
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        image = self._image(step, turn)
+        latent = model.vqvae.encode(image).float()
+        with torch.autocast(latent.device.type, enabled=False):
+            quantized = model.vqvae.quantizer(latent)
+        self.restarts.remember(latent.detach(), quantized.latent_BCHW.detach(), quantized.tokens)
+        output = model.vqvae.decode_unclamped(quantized.latent_BCHW)
+        judged = self.judge(output, image, model.vqvae.decoder.conv_out.weight, step)
+        loss = judged.pop("image") + self.quantizer_weight * quantized.loss
+        return {"loss": loss, "vq": quantized.loss, "codes_used": self.restarts.share_used(), **judged}
+
+    def after_step(self, model: RestoreVAR, step: int) -> None:
+        if (step + 1) % self.restart_every == 0:
+            self.restarts.restart()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.restarts.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.restarts.load_state(state)
+
+    def validate(self, model: RestoreVAR) -> dict[str, float]:
+        return quantizer_figures(model, self._validation(model, 32))
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["psnr_quantized"]
+
+
+class Restarts:
+    """Counts which codes are chosen, and gives those that nothing chose a new place among what was left over."""
+
+    def __init__(self, quantizer: MultiScaleQuantizer, setting: Setting):
+        self.quantizer, self.accelerator = quantizer, setting.accelerator
+        codes = quantizer.codebook.weight
+        self.used = torch.zeros(len(codes), device=codes.device)
+        self.candidates = codes.detach().clone()
+
+    def remember(self, latent: Tensor, quantized: Tensor, tokens: list[Tensor]) -> None:
+        codes = len(self.used)
+        self.used += torch.cat([t.flatten() for t in tokens]).bincount(minlength=codes)
+        residual = (latent - quantized).permute(0, 2, 3, 1).flatten(0, 2)
+        coarse = F.avg_pool2d(latent, 4 if min(latent.shape[-2:]) >= 4 else 1).permute(0, 2, 3, 1).flatten(0, 2)
+        pool = torch.cat([residual, coarse[: max(1, len(residual) // 4)]]).detach()
+        self.candidates = pool[torch.randint(len(pool), (codes,)).to(pool.device)]
+
+    def share_used(self) -> Tensor:
+        """Of the codes, since the last restart."""
+        return (self.used > 0).float().mean()
+
+    def restart(self) -> None:
+        """The same in every process: counts are summed, the first one's candidates serve all."""
+        used = self.accelerator.reduce(self.used, "sum")
+        mine = self.candidates if self.accelerator.is_main_process else torch.zeros_like(self.candidates)
+        candidates = self.accelerator.reduce(mine, "sum")
+        dead = (used == 0).nonzero().flatten()
+        with torch.no_grad():
+            self.quantizer.codebook.weight[dead] = candidates[dead]
+        self.used.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"used": self.used, "candidates": self.candidates}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.used = state["used"].to(self.used)
+        self.candidates = state["candidates"].to(self.candidates)
+
+
+def quantizer_figures(model: RestoreVAR, image: Tensor) -> dict[str, float]:
+    """What quantizing costs, and the use of the codebook: over all scales, and for each.
+
+    A scale's use counts different codes among the tokens seen there, or among the codes if these are fewer.
+    """
+    vqvae = model.vqvae
+    latent = vqvae.encode(image).float()
+    with torch.autocast(latent.device.type, enabled=False):
+        tokens = vqvae.quantizer.tokenize(latent)
+        quantized = vqvae.quantizer.decode(tokens, (latent.shape[-2], latent.shape[-1]))
+    codes = len(vqvae.quantizer.codebook.weight)
+    figures = {
+        "psnr_continuous": float(psnr(vqvae.decode(latent), image).mean()),
+        "psnr_quantized": float(psnr(vqvae.decode(quantized), image).mean()),
+        "variance_left": float((quantized - latent).square().mean() / latent.var()),
+        "codes_used": torch.cat([t.flatten() for t in tokens]).unique().numel() / codes,
+    }
+    for k, tokens_Bl in enumerate(tokens):
+        figures[f"codes_used_scale_{k + 1}"] = tokens_Bl.unique().numel() / min(codes, tokens_Bl.numel())
+    return figures
