@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -50,16 +51,21 @@ def file_sha256(path: Path) -> str:
 
 
 def save_model(
-    model: Model, folder: Path, dtype: torch.dtype | None = None, metadata: dict[str, Any] | None = None
+    model: Model,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    metadata: dict[str, Any] | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> str:
     """Write weights and config; returns the sha256 of the weights. `dtype` (bf16, fp16) halves the file.
 
-    Each file appears complete or not at all.
+    Each file appears complete or not at all. `state` in place of the model's own, where its weights are spread over
+    processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: (t.to(dtype) if dtype and t.is_floating_point() else t).contiguous()
-        for name, t in model.state_dict().items()
+        for name, t in (model.state_dict() if state is None else state).items()
     }
     temporary = folder / f".{WEIGHTS}.part"
     save_file(state, temporary)

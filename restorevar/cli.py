@@ -282,6 +282,9 @@ def train(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Recompute activations of the transformer: less memory.")
     ] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Spread weights and optimiser over the processes (FSDP).")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Also report to Weights & Biases.")] = False,
     dry_run: Annotated[
@@ -312,11 +315,16 @@ def train(
             cache=cache,
             compile=compile,
             checkpointing=checkpointing,
+            shard=shard,
             trackers=[name for name, wanted in (("tensorboard", tensorboard), ("wandb", wandb)) if wanted],
         )
         if dry_run:
-            from .training.forecast import forecast
+            from dataclasses import replace
 
+            from .training.forecast import forecast, usual_precision
+
+            if dtype == "auto":  # of that machine, not of this one
+                options = replace(options, precision=usual_precision(accelerator))
             typer.echo(forecast(options, accelerator))
             return
         typer.echo(f"training {recipe} on {place}; progress in {out / 'log.jsonl'}")

@@ -323,32 +323,22 @@ def test_bad_batches_without_end_stop_the_run(photos, tmp_path):
 
 
 def test_two_processes_give_the_losses_of_one(photos, tmp_path):
-    """DDP over gloo, the same global batch; all stages. Every logged figure agrees, and so do the weights."""
+    """DDP, and FSDP, over gloo, the same global batch; all stages. Every logged figure agrees."""
     options = ["--set", "fidelity.schedule.steps=4", "--set", "fidelity.paper_path_every=2"]
-    single, double = tmp_path / "single", tmp_path / "double"
-    arguments = ["train", "--recipe", "debug", "--data", str(photos), "--device", "cpu", "--dtype", "fp32", *options]
-    subprocess.run(
-        [sys.executable, "-m", "restorevar", *arguments, "--out", str(single)],
-        check=True,
-        capture_output=True,
-        env=ENVIRONMENT,
-        timeout=120,
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29817"]
-    subprocess.run(
-        [*torchrun, "-m", "restorevar", *arguments, "--out", str(double)],
-        check=True,
-        capture_output=True,
-        env=ENVIRONMENT,
-        timeout=240,
-    )
-    assert json.loads((double / "run.json").read_text())["processes"] == 2
-    one, two = log_of(single), log_of(double)
-    assert [row["stage"] for row in one] == [row["stage"] for row in two] == STAGES
-    for a, b in zip(one, two, strict=True):
-        for name in a.keys() - {"seconds"}:
-            if isinstance(a[name], float):
-                assert a[name] == pytest.approx(b[name], abs=0.15 if a["stage"] == "fidelity" else 2e-3), name
+    arguments = ["-m", "restorevar", "train", "--recipe", "debug", "--data", str(photos), "--device", "cpu", *options]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launches = {"one": [sys.executable], "ddp": torchrun, "fsdp": torchrun}
+    for name, launch in launches.items():
+        more = ["--dtype", "fp32", "--out", str(tmp_path / name), *(["--shard"] if name == "fsdp" else [])]
+        subprocess.run([*launch, *arguments, *more], check=True, capture_output=True, env=ENVIRONMENT, timeout=240)
+        assert json.loads((tmp_path / name / "run.json").read_text())["processes"] == (1 if name == "one" else 2)
+    for name in ("ddp", "fsdp"):
+        one, two = log_of(tmp_path / "one"), log_of(tmp_path / name)
+        assert [row["stage"] for row in one] == [row["stage"] for row in two] == STAGES
+        for a, b in zip(one, two, strict=True):
+            for figure in a.keys() - {"seconds"}:
+                if isinstance(a[figure], float):  # the last stage multiplies differences in the last digit
+                    assert a[figure] == pytest.approx(b[figure], abs=0.2 if a["stage"] == "fidelity" else 2e-3), figure
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "transformer", "refiner", "decoder", "fidelity"])

@@ -61,7 +61,7 @@ MIXES = {
             "lowlight+blur": 1.5,
             "rain+lowlight": 0.75,
             "haze+lowlight": 0.75,
-            CLEAN: 6,
+            CLEAN: 9,
         },
         jpeg_probability=0.33,
         jpeg_clean=0.1,

@@ -21,23 +21,25 @@ from .autoencoder import ChannelNorm
 class RegressionConfig:
     """A U-Net of NAFBlocks. `width` channels at the finest level, twice as many at each coarser one.
 
-    `encoder` and `decoder` count the blocks per level, finest first; `middle` those at the coarsest resolution, below
-    them. `patch` folds a patch x patch square of pixels into channels before the first level, as in the VQVAE.
+    `encoder` and `decoder` count the blocks per level, finest first; the decoder's last number also serves the levels
+    after it. `middle` counts those at the coarsest resolution, below the levels. `patch` folds a patch x patch square
+    of pixels into channels before the first level, as in the VQVAE.
     The defaults are NAFNet's for SIDD (width 32: 2, 2, 4, 8 blocks, 12, 2, 2, 2, 2) from its second level on: the
-    patch stands for the first, full-resolution one, which has 1 % of the weights and most of the time on a CPU.
+    patch stands for the first, full-resolution one, which has 0.1 % of the weights and takes a third of the time on
+    a CPU.
     """
 
     width: int = 64
     encoder: tuple[int, ...] = (2, 4, 8)
     middle: int = 12
-    decoder: tuple[int, ...] = (2, 2, 2)
+    decoder: tuple[int, ...] = (2,)
     patch: int = 2
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.patch < 1 or self.middle < 0:
             raise ValueError("a regression network needs a width and a patch of 1 or more, and no negative counts")
-        if len(self.encoder) != len(self.decoder) or not self.encoder:
-            raise ValueError(f"encoder and decoder need the same levels, not {self.encoder} and {self.decoder}")
+        if not 1 <= len(self.decoder) <= len(self.encoder):
+            raise ValueError(f"the decoder has no more levels than the encoder, not {self.decoder} for {self.encoder}")
         if min(*self.encoder, *self.decoder) < 0:
             raise ValueError(f"no negative counts of blocks, not {self.encoder} and {self.decoder}")
 
@@ -91,7 +93,7 @@ class ScaledConv(nn.Conv2d):
 
 
 def simple_gate(x_BDHW: Tensor) -> Tensor:
-    """One half of the channels times the other (NAFNet section 3.3)."""
+    """One half of the channels times the other (NAFNet section 4)."""
     a, b = x_BDHW.chunk(2, dim=1)
     return a * b
 
@@ -137,13 +139,15 @@ class RegressionNet(nn.Module):
         super().__init__()
         self.config = config
         pixels = 3 * config.patch**2
-        widths = [config.width * 2**i for i in range(len(config.encoder) + 1)]
+        levels = len(config.encoder)
+        widths = [config.width * 2**i for i in range(levels + 1)]
+        decoder = (*config.decoder, *[config.decoder[-1]] * levels)[:levels]
         self.conv_in = nn.Conv2d(pixels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, config.encoder, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.middle = _blocks(widths[-1], config.middle)
         self.ups = nn.ModuleList(_up(w) for w in widths[1:])
-        self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, config.decoder, strict=False))
+        self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
         self.conv_out = nn.Conv2d(widths[0], pixels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
@@ -188,8 +192,3 @@ class RegressionNet(nn.Module):
     def count_parameters(self) -> dict[str, int]:
         """Parameters per part."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
-
-
-def yardstick() -> RegressionConfig:
-    """29 M parameters, as many as `compact`."""
-    return RegressionConfig()

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .sharding import spread_like
+
 
 class Average:
     """`values` by name; empty where `decay` is 0. The decay grows from 0, so that the start is soon forgotten."""
@@ -23,13 +25,15 @@ class Average:
         self.steps += 1
         if self.values:
             decay = min(self.decay, self.steps / (self.steps + 10))
-            current = [self.parameters[name].detach() for name in self.values]
-            torch._foreach_lerp_(list(self.values.values()), current, 1 - decay)
+            for name, value in self.values.items():
+                value.lerp_(self.parameters[name].detach(), 1 - decay)
 
+    @torch.no_grad()
     def load(self, values: dict[str, Tensor], steps: int) -> None:
+        """`values` are whole tensors, also where the parameters are spread over processes."""
         self.steps = steps
-        for name in self.values:
-            self.values[name].copy_(values[name])
+        for name, value in self.values.items():
+            value.copy_(spread_like(value, values[name]))
 
     @torch.no_grad()
     def keep(self) -> None:

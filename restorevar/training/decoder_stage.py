@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..data.pairs import to_model
+from ..data.pairs import seeded, to_model
 from ..models import RestoreVAR
 from .image_loss import ImageLoss
 from .replay import Replay, Sample, Shapes, dice_below
@@ -20,14 +20,15 @@ class OnRollouts(Stage):
     """What this stage and the fidelity stage share: a pool of images with their rollouts, and cutting parts of them.
 
     Rollouts want windows that show a scene; the decoder works locally. So samples of `shapes` are rolled out whole, and
-    each time one is used, another part of `crop` x `crop` pixels is cut from it: many cheap steps from few rollouts.
+    each time one is used, another part of it is cut: many cheap steps from few rollouts. The side of the parts is one
+    of `crop`, drawn for each step; of larger parts than the first there are fewer, with as many pixels together.
     """
 
     schedule: Schedule
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0})
     reuse: int = 3
-    crop: int | None = None
+    crop: tuple[int, ...] = ()  #: pixels; none: whole windows
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(ssim=0.2))
 
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
@@ -45,15 +46,17 @@ class OnRollouts(Stage):
         batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
         return batch | {name: to_model(batch[name]) for name in ("clean", "degraded")}
 
-    def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int) -> Sample:
+    def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int, step: int) -> Sample:
         """The same random part of images and latent, another for each sample; parts lie on the latent grid."""
         whole = {"clean": batch["clean"], "degraded": batch["degraded"], "refined": refined_BCHW}
         height, width = refined_BCHW.shape[-2:]
-        side = 0 if self.crop is None else self.crop // unit
+        side = self._side(step) // unit
         if not 0 < side < min(height, width):
             return whole
-        tops = dice_below(batch["dice"][:, 1], height - side + 1)
-        lefts = dice_below(batch["dice"][:, 2], width - side + 1)
+        count = max(1, round(len(refined_BCHW) * (self.crop[0] // unit) ** 2 / side**2))
+        whole = {name: values[:count] for name, values in whole.items()}
+        dice = batch["dice"][:count]
+        tops, lefts = dice_below(dice[:, 1], height - side + 1), dice_below(dice[:, 2], width - side + 1)
         parts: dict[str, list[Tensor]] = {name: [] for name in whole}
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
             for name, values in whole.items():
@@ -61,6 +64,11 @@ class OnRollouts(Stage):
                 rows = slice(top * scale, (top + side) * scale)
                 parts[name].append(values[i, :, rows, left * scale : (left + side) * scale])
         return {name: torch.stack(values) for name, values in parts.items()}
+
+    def _side(self, step: int) -> int:
+        if len(self.crop) < 2:
+            return sum(self.crop)
+        return self.crop[int(torch.randint(len(self.crop), (), generator=seeded(self.name, "crop", step)))]
 
 
 @dataclass
@@ -79,7 +87,7 @@ class DecoderStage(OnRollouts):
             refined = model.refine(batch["f_hat"], batch["hidden"])
             rolled_B = batch["dice"][:, 0] < self.rollouts
             latent = torch.where(rolled_B[:, None, None, None], refined, batch["target"])
-        parts = self._cut(batch, latent, model.config.vqvae.downsample)
+        parts = self._cut(batch, latent, model.config.vqvae.downsample, step)
         output = model.vqvae.decode_unclamped(parts["refined"])
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)
         return {"loss": judged.pop("image"), **judged}

@@ -39,7 +39,7 @@ class FidelityStage(OnRollouts):
         batch = self._batch(step, turn)
         refined = model.refine(batch["f_hat"], batch["hidden"])
         latent_l1 = F.l1_loss(refined, batch["target"])
-        parts = self._cut(batch, refined, model.config.vqvae.downsample)
+        parts = self._cut(batch, refined, model.config.vqvae.downsample, step)
         papers_path = (step + 1) % self.paper_path_every == 0
         output = model.decode_unclamped(parts["refined"], parts["degraded"], 0.0 if papers_path else 1.0)
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)

@@ -15,13 +15,13 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from ..errors import UserError
-from ..models import RestoreVARConfig
+from ..models import ModelConfig
 from .trainer import Stage
 
 
 def apply_overrides(
-    config: RestoreVARConfig, stages: Sequence[Stage], settings: Iterable[str]
-) -> tuple[RestoreVARConfig, list[Stage]]:
+    config: ModelConfig, stages: Sequence[Stage], settings: Iterable[str]
+) -> tuple[ModelConfig, list[Stage]]:
     """The config and the stages with these settings. Raises UserError for names and values that are none."""
     by_name: dict[str, Any] = {"model": config} | {stage.name: stage for stage in stages}
     for setting in settings:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..data.crops import Geometry
-from ..models import RestoreVARConfig
+from ..models import ModelConfig, RegressionConfig
 from ..models import config as presets
 from .decoder_stage import DecoderStage
 from .fidelity_stage import FidelityStage
 from .image_loss import ImageLoss
 from .refiner_stage import RefinerStage
+from .regression_stage import RegressionStage
 from .trainer import Schedule, Stage
 from .transformer_stage import TransformerStage
 from .vqvae_stage import AutoencoderStage, CodebookStage, TokenizerStage
@@ -30,7 +31,7 @@ STAGE_GROUPS = {
 class Recipe:
     """A model and the stages that train it, in order. `share` of a stage is its part of a `--budget`."""
 
-    model: Callable[[], RestoreVARConfig]
+    model: Callable[[], ModelConfig]
     stages: Callable[[], list[Stage]]
     about: str
     geometry: Geometry = "scene"
@@ -56,9 +57,14 @@ def compact() -> list[Stage]:
             share=0.40,
             shapes={(256, 256): 1.0, (384, 384): 0.1},
             reuse=6,
-            crop=128,
+            crop=(128, 128, 192, 256),
         ),
     ]
+
+
+def regression() -> list[Stage]:
+    """What a regression makes of the same budget. NAFNet's rate, with cosine (section 5)."""
+    return [RegressionStage(Schedule(lr=1e-3, batch=12, ema=0.998, validate_seconds=900))]
 
 
 def _paper(window: int) -> list[Stage]:
@@ -106,7 +112,7 @@ def debug() -> list[Stage]:
         TransformerStage(schedule, shapes=shape, self_rollout=0.5, label_smoothing=0.05),
         RefinerStage(schedule, shapes=shape),
         DecoderStage(schedule, shapes=shape, loss=every),
-        FidelityStage(schedule, shapes=shape, crop=16),
+        FidelityStage(schedule, shapes=shape, crop=(16,)),
     ]
 
 
@@ -114,5 +120,6 @@ RECIPES = {
     "paper_512": Recipe(presets.paper, paper_512, "the published 512 px model", "published"),
     "paper_256": Recipe(presets.paper_256, paper_256, "the same on VAR's 256 px scales", "published"),
     "compact": Recipe(presets.compact, compact, "the shipped default, from scratch on any machine"),
+    "regression": Recipe(RegressionConfig, regression, "a regression network of compact's size, to compare with"),
     "debug": Recipe(presets.debug, debug, "tiny, for tests"),
 }

@@ -14,7 +14,7 @@ import torch
 from ..checkpoints import WEIGHTS, load_model
 from ..data.pairs import PairSource, Source
 from ..errors import UserError
-from ..models import RestoreVAR, RestoreVARConfig
+from ..models import Model, ModelConfig, RestoreVARConfig, build_model
 from .overrides import apply_overrides
 from .recipes import RECIPES, STAGE_GROUPS
 from .reporting import SINKS, Report
@@ -43,6 +43,7 @@ class Options:
     cache: bool = False
     compile: bool = False
     checkpointing: bool = False
+    shard: bool = False
     trackers: Sequence[str] = ()  #: of reporting.SINKS
 
 
@@ -59,7 +60,7 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def plan(options: Options) -> tuple[RestoreVARConfig, list[Stage]]:
+def plan(options: Options) -> tuple[ModelConfig, list[Stage]]:
     """The model's config and the stages to run, with all settings and the budget applied."""
     if options.recipe not in RECIPES:
         raise UserError(f"unknown recipe {options.recipe!r}: one of {', '.join(RECIPES)}")
@@ -67,12 +68,14 @@ def plan(options: Options) -> tuple[RestoreVARConfig, list[Stage]]:
         raise UserError(f"unknown stage {options.stage!r}: one of {', '.join(STAGE_GROUPS)}")
     recipe = RECIPES[options.recipe]
     config, stages = apply_overrides(recipe.model(), recipe.stages(), options.settings)
-    if config.refiner.kind == "none":
+    if isinstance(config, RestoreVARConfig) and config.refiner.kind == "none":
         stages = [stage for stage in stages if stage.name != "refiner"]
-    if config.fidelity is None:
+    if isinstance(config, RestoreVARConfig) and config.fidelity is None:
         stages = [stage for stage in stages if stage.name != "fidelity"]
     if options.stage is not None:
         stages = [stage for stage in stages if stage.name in STAGE_GROUPS[options.stage]]
+        if not stages:
+            raise UserError(f"recipe {options.recipe!r} has no stage {options.stage!r}")
     if options.budget is not None:
         total = parse_budget(options.budget)
         shares = sum(stage.share for stage in stages)
@@ -117,11 +120,14 @@ def train(out: Path, options: Options) -> Path:
         options.cache,
         options.compile,
         options.checkpointing,
+        options.shard,
     )
     _describe(out, options, config, source, accelerator)
     try:
         for stage in stages:
             fit(model, stage, setting)
+            if options.shard:  # its weights are in pieces now: the next stage starts from the file
+                model = _starting_model(out, None, config, report).to(accelerator.device)
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
     finally:
@@ -144,12 +150,15 @@ def make_accelerator(device: str, precision: torch.dtype) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=names[precision], kwargs_handlers=handlers)
 
 
-def _starting_model(out: Path, init: str | None, config: RestoreVARConfig, report: Report) -> RestoreVAR:
+def _starting_model(out: Path, init: str | None, config: ModelConfig, report: Report) -> Model:
     """What an earlier stage of this run left; or a new model, with what of the weights of `init` fits it."""
     trained = out / "model"
     if (trained / WEIGHTS).is_file():
-        return load_model(str(trained)).model
-    model = RestoreVAR(config)
+        model = load_model(str(trained)).model
+        if type(model.config) is not type(config):
+            raise UserError(f"{trained}: a model of another kind; give another --out")
+        return model
+    model = build_model(config)
     if init is not None:
         given, wanted = load_model(init).model.state_dict(), model.state_dict()
         fitting = {k: v for k, v in given.items() if k in wanted and wanted[k].shape == v.shape}
@@ -161,7 +170,7 @@ def _starting_model(out: Path, init: str | None, config: RestoreVARConfig, repor
     return model
 
 
-def _describe(out: Path, options: Options, config: RestoreVARConfig, source: PairSource, accelerator: Any) -> None:
+def _describe(out: Path, options: Options, config: ModelConfig, source: PairSource, accelerator: Any) -> None:
     """run.json: what this run was, for whoever finds the folder later."""
     if not accelerator.is_main_process:
         return

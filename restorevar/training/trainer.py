@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -21,14 +21,18 @@ from torch import Tensor, nn
 from ..checkpoints import save_model
 from ..data.pairs import PairSource
 from ..errors import UserError
-from ..models import RestoreVAR
+from ..models import Model
 from .average import Average
 from .checkpointing import Checkpoint, Checkpoints
 from .replay import Make, Replay, Shapes, Share
 from .reporting import Report
+from .sharding import clip_gradients, gathered, load_sharded_state, shard, sharded_state, whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+#: The kind of network that a stage trains.
+M = TypeVar("M", bound=Model)
 
 #: A run stops after so many steps in a row whose loss or gradient is not a number.
 MAX_BAD_STEPS = 10
@@ -83,6 +87,7 @@ class Setting:
     cache: bool = False  #: keep what frozen parts made on disk
     compile: bool = False
     checkpointing: bool = False  #: recompute activations of the transformer instead of keeping them
+    shard: bool = False  #: weights, gradients and optimiser states spread over the processes (FSDP)
 
     @property
     def device(self) -> torch.device:
@@ -114,24 +119,26 @@ class Preview:
         return contact_sheet(to_u8, self.columns)
 
 
-class Stage(ABC):
+class Stage(ABC, Generic[M]):
     """One stage of the paper's training."""
 
     name: str
     schedule: Schedule
     share: float  #: of a time budget
+    #: Whether its weights may be spread over processes. Not where it writes into them by itself.
+    shardable: bool = True
     #: A discriminator, trained against the model, where the stage has one.
     critic: nn.Module | None = None
 
     @abstractmethod
-    def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
+    def trainable(self, model: M) -> list[nn.Module | nn.Parameter]:
         """What this stage trains; everything else is frozen."""
 
-    def setup(self, model: RestoreVAR, setting: Setting) -> None:  # noqa: B027
+    def setup(self, model: M, setting: Setting) -> None:
         """Called before the first step, of a resumed stage too: prepare the samples."""
 
     @abstractmethod
-    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+    def losses(self, model: M, step: int, turn: int) -> dict[str, Tensor]:
         """Losses of this process's samples of a step. "loss" is minimised, the others are logged."""
 
     def critic_loss(self, step: int) -> Tensor:
@@ -139,35 +146,35 @@ class Stage(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
+    def validate(self, model: M) -> dict[str, float]:
         """Figures on fixed held-out crops."""
 
     def score(self, figures: dict[str, float]) -> float:
         """One number of `validate`'s that is better when higher: by it the best weights are kept."""
         return -math.inf
 
-    def preview(self, model: RestoreVAR) -> Preview | None:
+    def preview(self, model: M) -> Preview | None:
         """Pictures of fixed held-out crops."""
         return None
 
-    def start(self, model: RestoreVAR) -> None:  # noqa: B027
+    def start(self, model: M) -> None:
         """Called once, before the first step of a fresh (not resumed) stage."""
 
-    def after_step(self, model: RestoreVAR, step: int) -> None:  # noqa: B027
+    def after_step(self, model: M, step: int) -> None:
         """Called after each optimiser step."""
 
     def state(self) -> dict[str, Tensor]:
         """What else a resumed stage needs, beside weights and optimiser."""
         return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+    def load_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
 
 
 class Objective(nn.Module):
     """A stage as one module with one forward: what DDP and FSDP wrap, so that gradients really are reduced."""
 
-    def __init__(self, stage: Stage, model: RestoreVAR):
+    def __init__(self, stage: Stage, model: Model):
         super().__init__()
         self.model = model
         self._stage = [stage]  # in a list: nothing of the stage is a part of this module
@@ -188,7 +195,7 @@ class CriticObjective(nn.Module):
         return self._stage[0].critic_loss(step)
 
 
-def fit(model: RestoreVAR, stage: Stage, setting: Setting) -> None:
+def fit(model: Model, stage: Stage, setting: Setting) -> None:
     """Train one stage, resuming from its newest whole checkpoint if there is one; ends with `<stage>.done`.
 
     Every figure goes to `log.jsonl`. The model ends with the stage's (averaged) weights, also saved in `model/`,
@@ -208,7 +215,7 @@ def fit(model: RestoreVAR, stage: Stage, setting: Setting) -> None:
 
 
 class _Loop:
-    def __init__(self, model: RestoreVAR, stage: Stage, setting: Setting):
+    def __init__(self, model: Model, stage: Stage, setting: Setting):
         self.model, self.stage, self.setting = model, stage, setting
         self.accelerator, self.report = setting.accelerator, setting.report
         stage.schedule = stage.schedule.resolved(setting.source.size)
@@ -242,7 +249,12 @@ class _Loop:
         if self.setting.compile:
             _compile(self.stage, self.model)
         objective = Objective(self.stage, self.model)
-        self.objective, self.optimizer = self.accelerator.prepare(objective, adamw(list(self.parameters.values())))
+        self.sharded = self.setting.shard and self.stage.shardable and self.accelerator.num_processes > 1
+        if self.sharded:
+            self.parameters = shard(objective, self.model, self.setting.device)
+            self.objective, self.optimizer = objective, adamw(list(self.parameters.values()))
+        else:
+            self.objective, self.optimizer = self.accelerator.prepare(objective, adamw(list(self.parameters.values())))
         self.critic: Any = None
         if self.stage.critic is not None:
             critic = CriticObjective(self.stage)
@@ -276,8 +288,9 @@ class _Loop:
                 self._save()
         self.average.keep()
         self._validate(event="done", averaged=False)
+        state = self._weights()
         if self.accelerator.is_main_process:
-            save_model(self.model, self.setting.folder / "model")
+            save_model(self.model, self.setting.folder / "model", state=state)
 
     def _one_step(self) -> dict[str, float]:
         """One optimiser step on one global batch; returns this process's figures."""
@@ -307,7 +320,11 @@ class _Loop:
 
     def _update(self, loss: float) -> float:
         """Clip and step, unless the numbers have gone bad: one bad batch must not ruin hours."""
-        norm = float(self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.schedule.clip))
+        parameters, limit = list(self.parameters.values()), self.schedule.clip
+        if self.sharded:
+            norm = clip_gradients(parameters, limit, self.accelerator)
+        else:
+            norm = float(self.accelerator.clip_grad_norm_(parameters, limit))
         good = self._agree(math.isfinite(norm) and math.isfinite(loss))
         if good or self.accelerator.scaler is not None:  # the scaler of fp16 skips by itself, and must be told
             self.optimizer.step()
@@ -351,40 +368,63 @@ class _Loop:
 
     def _validate(self, averaged: bool = True, **more: Any) -> None:
         """By the first process alone; the others wait."""
-        if self.accelerator.is_main_process:
-            self.model.eval()
-            with torch.no_grad(), self.accelerator.autocast(), self.average.swapped(averaged):
-                figures = self.stage.validate(self.model)
-                preview = self.stage.preview(self.model)
-                score = self.stage.score(figures)
-                if score > self.best:
-                    self.best = score
-                    save_model(self.model, self.setting.folder / "best", metadata={"stage": self.stage.name, **more})
-            self.model.train()
-            named = {f"valid/{name}": value for name, value in figures.items()}
-            self.report.write(self.step, self.elapsed, **named, **more)
-            if preview is not None:
-                self.report.picture(preview.sheet(), self.step)
-        self.accelerator.wait_for_everyone()
+        with self.average.swapped(averaged):
+            state = self._weights()
+            with gathered(self.objective, self.sharded):
+                if self.accelerator.is_main_process:
+                    self.model.eval()
+                    self._look(state, **more)
+                    self.model.train()
+                self.accelerator.wait_for_everyone()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Whole; where they are spread, all processes must ask."""
+        return {name: whole(value) for name, value in self.model.state_dict().items()}
+
+    @torch.no_grad()
+    def _look(self, state: dict[str, Tensor], **more: Any) -> None:
+        with self.accelerator.autocast():
+            figures = self.stage.validate(self.model)
+            preview = self.stage.preview(self.model)
+        score = self.stage.score(figures)
+        if score > self.best:
+            self.best = score
+            about = {"stage": self.stage.name, "step": self.step}
+            save_model(self.model, self.setting.folder / "best", metadata=about, state=state)
+        named = {f"valid/{name}": value for name, value in figures.items()}
+        self.report.write(self.step, self.elapsed, **named, **more)
+        if preview is not None:
+            self.report.picture(preview.sheet(), self.step)
 
     def _save(self) -> None:
+        # All processes take part where the weights are spread; the first one writes.
+        weights = {
+            "model": self._weights(),
+            "average": {name: whole(value) for name, value in self.average.values.items()},
+            "stage": self.stage.state(),
+        }
+        optimizer = {"optimizer": self._optimizer_state(), "average_steps": self.average.steps}
         if self.accelerator.is_main_process:
-            weights = {"model": self.model.state_dict(), "average": self.average.values, "stage": self.stage.state()}
-            optimizer = {"optimizer": self.optimizer.state_dict(), "average_steps": self.average.steps}
-            if self.critic is not None and self.stage.critic is not None:
-                weights["critic"] = dict(self.stage.critic.state_dict())
-                optimizer["critic_optimizer"] = self.critic_optimizer.state_dict()
-            if self.accelerator.scaler is not None:
-                optimizer["scaler"] = self.accelerator.scaler.state_dict()
-            about = {
-                "model": self.model.config.to_dict(),
-                "data": self.setting.source.fingerprint(),
-                "seed": self.setting.source.seed,
-                "best": self.best if math.isfinite(self.best) else None,
-            }
-            weights = {name: tensors for name, tensors in weights.items() if tensors}
-            self.checkpoints.save(Checkpoint(self.step, self.elapsed, weights, optimizer, about))
+            self._write(weights, optimizer)
         self.accelerator.wait_for_everyone()
+
+    def _write(self, weights: dict[str, dict[str, Tensor]], optimizer: dict[str, Any]) -> None:
+        if self.critic is not None and self.stage.critic is not None:
+            weights["critic"] = self.stage.critic.state_dict()
+            optimizer["critic_optimizer"] = self.critic_optimizer.state_dict()
+        if self.accelerator.scaler is not None:
+            optimizer["scaler"] = self.accelerator.scaler.state_dict()
+        about = {
+            "model": self.model.config.to_dict(),
+            "data": self.setting.source.fingerprint(),
+            "seed": self.setting.source.seed,
+            "best": self.best if math.isfinite(self.best) else None,
+        }
+        weights = {name: tensors for name, tensors in weights.items() if tensors}
+        self.checkpoints.save(Checkpoint(self.step, self.elapsed, weights, optimizer, about))
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        return sharded_state(self.objective, self.optimizer) if self.sharded else self.optimizer.state_dict()
 
     def _restore_weights(self, checkpoint: Checkpoint) -> None:
         self.model.load_state_dict(checkpoint.weights["model"])
@@ -397,7 +437,10 @@ class _Loop:
         saved = checkpoint.optimizer
         self.step, self.elapsed = checkpoint.step, checkpoint.elapsed
         self.best = -math.inf if checkpoint.about["best"] is None else checkpoint.about["best"]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.sharded:
+            load_sharded_state(self.objective, self.optimizer, saved["optimizer"])
+        else:
+            self.optimizer.load_state_dict(saved["optimizer"])
         if self.critic is not None:
             self.critic_optimizer.load_state_dict(saved["critic_optimizer"])
         if self.accelerator.scaler is not None and "scaler" in saved:
@@ -424,7 +467,7 @@ class _Loop:
         self.report.warn(message, self.step, self.elapsed)
 
 
-def _freeze_all_but(model: RestoreVAR, stage: Stage) -> dict[str, nn.Parameter]:
+def _freeze_all_but(model: Model, stage: Stage) -> dict[str, nn.Parameter]:
     """The stage's parameters by name; all others stop asking for gradients."""
     parts = stage.trainable(model)
     chosen = {id(p) for part in parts for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
@@ -433,7 +476,7 @@ def _freeze_all_but(model: RestoreVAR, stage: Stage) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _compile(stage: Stage, model: RestoreVAR) -> None:
+def _compile(stage: Stage, model: Model) -> None:
     """torch.compile of what is trained, part by part: state dicts keep their names."""
     for part in stage.trainable(model):
         if isinstance(part, nn.Module):

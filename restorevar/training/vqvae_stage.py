@@ -98,6 +98,7 @@ class CodebookStage(Stage):
     share: float = 1.0
     crop: int = 256
     restart_every: int = 20
+    shardable: bool = False
     name: str = "codebook"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
@@ -157,6 +158,7 @@ class TokenizerStage(_OnCrops):
 
     quantizer_weight: float = 1.0
     restart_every: int = 50
+    shardable: bool = False
     name: str = "tokenizer"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
