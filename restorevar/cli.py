@@ -332,26 +332,83 @@ def train(
 
 
 @app.command()
+def ablate(
+    data: Annotated[list[str], typer.Option(metavar="DIR[=WEIGHT]", help="Folder of clean photographs; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the runs and the table.")],
+    scale: Annotated[str, typer.Option(metavar="debug|compact", help="Windows of 64 pixels, or the recipe.")] = "debug",
+    budget: Annotated[str, typer.Option(metavar="20m|2h", help="Training time of all variants together.")] = "20m",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this variant, and the full model; repeatable.")
+    ] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As for train, for all variants; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the arithmetic.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")] = 0,
+) -> None:
+    """Train the paper's ablations and ours for as many steps each and compare them. Run it again to resume.
+
+    Exit code: 0 all variants trained, 1 some failed, 2 wrong usage.
+    """
+    with reporting():
+        from .acceleration import pick_device, pick_dtype
+        from .training import ablation
+
+        place = pick_device(device)
+        options = ablation.Options(
+            data=data,
+            scale=scale,
+            budget=budget,
+            only=only or (),
+            settings=set or (),
+            seed=seed,
+            device=str(place),
+            precision=pick_dtype(place, dtype),
+        )
+        rows = ablation.ablate(out, options, typer.echo)
+        typer.echo((out / "ablation.md").read_text().rstrip())
+        raise typer.Exit(FAILED if any(row.error for row in rows) else 0)
+
+
+@app.command()
 def evaluate(
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Folder with <task>/input and <task>/target.")],
     model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
-    fidelity: Annotated[float | None, typer.Option(metavar="W")] = None,
+    fidelity: Annotated[
+        list[float] | None, typer.Option(metavar="W", help="Repeatable: one table for each; default: the model's own.")
+    ] = None,
+    latent: Annotated[
+        str | None,
+        typer.Option(metavar="zeros|degraded", help="A control: this in place of the restored latent."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Append one line of JSON per image.")] = None,
 ) -> None:
     """PSNR and SSIM of restored photos beside those of the degraded ones, per task. Needs the extra `eval`."""
     with reporting():
-        from .evaluation.gains import PROTOCOL
+        from .evaluation.gains import PROTOCOL, Score
         from .evaluation.gains import evaluate as run_evaluation
         from .pipeline import Restorer
 
-        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity)
-        typer.echo(f"{PROTOCOL}\n{restorer.name} {restorer.sha256[:12]} {restorer.settings}")
-        typer.echo(f"{'task':<20}{'n':>4}{'PSNR in':>10}{'PSNR out':>10}{'gain':>8}{'SSIM in':>10}{'SSIM out':>10}")
-        for row in run_evaluation(restorer, pairs, json):
-            psnrs = f"{row.psnr_input:>10.2f}{row.psnr_restored:>10.2f}{row.gain:>+8.2f}"
-            typer.echo(f"{row.task:<20}{row.n:>4}{psnrs}{row.ssim_input:>10.4f}{row.ssim_restored:>10.4f}")
+        def tell(done: Score) -> None:
+            if sys.stderr.isatty():
+                typer.echo(f"\r{done.task} {_one_line(done.name)}\x1b[K\r", err=True, nl=False)
+
+        typer.echo(PROTOCOL)
+        weights: Sequence[float | None] = fidelity or [None]
+        for weight in weights:
+            restorer = Restorer.from_pretrained(model, device, dtype, fidelity=weight)
+            if latent is not None:
+                from .evaluation.controls import control
+
+                control(restorer, latent)
+            typer.echo(f"{restorer.name} {restorer.sha256[:12]} {restorer.settings}")
+            typer.echo(f"{'task':<20}{'n':>4}{'PSNR in':>10}{'PSNR out':>10}{'gain':>8}{'SSIM in':>10}{'SSIM out':>10}")
+            for row in run_evaluation(restorer, pairs, json, tell):
+                psnrs = f"{row.psnr_input:>10.2f}{row.psnr_restored:>10.2f}{row.gain:>+8.2f}"
+                typer.echo(f"{row.task:<20}{row.n:>4}{psnrs}{row.ssim_input:>10.4f}{row.ssim_restored:>10.4f}")
 
 
 # ------------------------------------------------------------------------------------------------- data sets
@@ -428,18 +485,38 @@ def _checking() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@data_app.command("speed")
+def data_speed(
+    data: Annotated[list[str] | None, typer.Option(metavar="DIR", help="Folder of clean photographs.")] = None,
+    pairs: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Manifest of real pairs.")] = None,
+    size: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode and degrade; 0: none of their own.")] = 0,
+    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 20.0,
+) -> None:
+    """Images per second of decoding, cutting and degrading alone. While training, RUN/log.jsonl has "waiting"."""
+    with reporting():
+        from .data.pairs import PairSource, Source
+        from .training.replay import loader_speed
+
+        source = PairSource([Source.parse(t) for t in data or ()], [Source.parse(t) for t in pairs or ()])
+        typer.echo(f"{loader_speed(source, size, workers, seconds):.1f} images/s of {size}x{size}, {workers} workers")
+
+
 # ------------------------------------------------------------------------------------------- published weights
 
 
 @app.command()
 def convert(
-    vae: Annotated[Path, typer.Option(metavar="FILE", help="The published vae_restorevar.ckpt.")],
-    transformer: Annotated[Path, typer.Option(metavar="FILE", help="The published restorevar.pth.")],
+    vae: Annotated[Path, typer.Option(metavar="FILE", help="vae_restorevar.ckpt, or VAR's vae_ch160v4096z32.pth.")],
+    transformer: Annotated[
+        Path, typer.Option(metavar="FILE", help="restorevar.pth, or VAR's var_d16.pth: a start to train.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model folder to write.")],
     refiner_heads: Annotated[int, typer.Option(help="Heads of the refiner; nothing in the file tells.")] = 6,
+    window: Annotated[int, typer.Option(help="Of a start from VAR: 512 or 256.")] = 512,
 ) -> None:
     """Turn the published checkpoints into a model folder: safetensors, config, sha256. Runs no code from them."""
     with reporting():
         from .official_weights import convert as run_conversion
 
-        typer.echo(f"{out}  sha256 {run_conversion(vae, transformer, out, refiner_heads)}")
+        typer.echo(f"{out}  sha256 {run_conversion(vae, transformer, out, refiner_heads, window)}")

@@ -19,6 +19,7 @@ from torch import Tensor
 from .checkpoints import save_model
 from .errors import UserError
 from .models import RefinerConfig, RestoreVAR, RestoreVARConfig, ScaleSchedule, TransformerConfig, VQVAEConfig
+from .models.config import PAPER_SIDES, VAR_256_SIDES
 from .models.rope import rope_table
 
 State = Mapping[str, Tensor]
@@ -338,7 +339,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def convert(vae: Path, transformer: Path, out: Path, refiner_heads: int = 6) -> str:
-    """Published files -> a model folder (safetensors, config, sha256); returns the sha256."""
-    model = load_official(read_state(vae), read_state(transformer), refiner_heads)
+def convert(vae: Path, transformer: Path, out: Path, refiner_heads: int = 6, window: int = 512) -> str:
+    """Published files -> a model folder (safetensors, config, sha256); returns the sha256.
+
+    `transformer` is RestoreVAR's, or VAR's var_d16.pth, which gives the start of a training at `window` pixels
+    (512 or 256, the published schedules).
+    """
+    vae_state, state = read_state(vae), read_state(transformer)
+    if "pos_1LC" in state:  # VAR's absolute positions: RestoreVAR has none
+        if window not in _SCHEDULES:
+            raise UserError(f"there are published scales for windows of 512 and 256 pixels, not {window}")
+        model = load_var_base(vae_state, state, _SCHEDULES[window])
+    else:
+        model = load_official(vae_state, state, refiner_heads)
     return save_model(model, out, metadata={"source": [vae.name, transformer.name]})
+
+
+_SCHEDULES = {512: ScaleSchedule(PAPER_SIDES), 256: ScaleSchedule(VAR_256_SIDES)}

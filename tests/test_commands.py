@@ -14,6 +14,8 @@ from restorevar import checkpoints
 from restorevar.cli import app
 from restorevar.errors import UserError
 from restorevar.evaluation.gains import Score, find_pairs, score, summarise
+from restorevar.models import RestoreVAR
+from restorevar.models.config import debug
 
 
 def run(*arguments):
@@ -93,6 +95,15 @@ def test_train_then_restore_with_the_result(photos, tmp_path):
     assert pixels(tmp_path / "out" / "p0.png").shape == (64, 80, 3)
 
 
+def test_data_speed_reports_the_loader_alone(photos):
+    big = photos.parent / "big"
+    big.mkdir()
+    for photo in photos.iterdir():
+        Image.open(photo).resize((320, 280)).save(big / photo.name)
+    result = run("data", "speed", "--data", big, "--size", "64", "--seconds", "0.5")
+    assert result.exit_code == 0 and "images/s" in result.output, result.output
+
+
 def test_train_mistakes(photos, tmp_path):
     for extra in (["--recipe", "nope"], ["--stage", "nope"], ["--budget", "soon"], ["--device", "abacus"]):
         result = run("train", "--data", photos, "--out", tmp_path / "run", *extra)
@@ -108,6 +119,25 @@ def test_evaluate_names_its_protocol_and_logs_every_image(photos, model_folder, 
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) == 4 and all(row["sha256"] and row["protocol"] for row in rows)
     assert all(row["psnr_input"] == 100.0 for row in rows if row["task"] == "clean")
+
+
+def test_evaluate_at_several_weights_and_with_controls(photos, tmp_path):
+    """W = 0 from zeros does not look at the photo at all; the controls say so where they are printed."""
+    torch.manual_seed(0)
+    checkpoints.save_model(RestoreVAR(debug()), tmp_path / "model")
+    run("degrade", photos, "-o", tmp_path / "pairs", "--task", "haze")
+    common = ("evaluate", tmp_path / "pairs", "--model", tmp_path / "model", "--dtype", "fp32")
+    log = tmp_path / "weights.jsonl"
+    result = run(*common, "--fidelity", "0", "--fidelity", "1", "--json", log)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["fidelity"] for row in rows] == [0, 0, 1, 1]
+    assert rows[0]["psnr_restored"] != rows[2]["psnr_restored"]
+    for latent in ("zeros", "degraded"):
+        result = run(*common, "--latent", latent)
+        assert result.exit_code == 0 and f"latent: {latent}" in result.output
+    result = run(*common, "--latent", "nonsense")
+    assert result.exit_code == 2 and "zeros or degraded" in result.stderr
 
 
 def test_scores_are_those_of_scikit_image():

@@ -228,3 +228,17 @@ def test_convert_writes_a_loadable_folder(official, tmp_path):
     assert isinstance(loaded.model.config, RestoreVARConfig)
     restored = loaded.model.restore(official["input"]["degraded"])
     close((restored + 1) / 2, official["expected"]["inference_image_01"])
+
+
+def test_convert_makes_a_start_from_var(official, var_base, tmp_path, monkeypatch):
+    from restorevar.checkpoints import load_model
+
+    torch.save(official["vae"], tmp_path / "vae.pth")
+    torch.save(var_base, tmp_path / "var.pth")
+    with pytest.raises(UserError, match="512 and 256"):
+        ow.convert(tmp_path / "vae.pth", tmp_path / "var.pth", tmp_path / "x", window=300)
+    monkeypatch.setitem(ow._SCHEDULES, 512, ScaleSchedule((1, 3, 5, 8)))
+    ow.convert(tmp_path / "vae.pth", tmp_path / "var.pth", tmp_path / "start")
+    model = load_model(str(tmp_path / "start")).model
+    assert model.config.window == 8 * 16 and model.transformer.start_gain.item() == 0
+    assert torch.equal(model.transformer.word_embed.weight, official["var"]["word_embed.weight"])

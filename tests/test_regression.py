@@ -287,7 +287,7 @@ def test_mistakes_are_told_in_a_line(photos, tmp_path):
                 good,
                 settings=(*good.settings, "regression.loss.perceptual=1", "regression.loss.perceptual_kind=encoder"),
             ),
-            "needs a VQVAE",
+            "a model with a VQVAE",
         ),
         ("other", good, "another kind"),
     ):

@@ -112,9 +112,21 @@ def test_real_pairs_join_by_manifest(photos, tmp_path):
     tasks = mixed.pairs("x", range(200), 16, 16).tasks
     real = sum(task in ("haze", "rain") for task in tasks) / len(tasks)
     assert 0.75 < real < 0.95  # three quarters, and some of the synthetic ones are haze or rain too
-    assert mixed.validation_tasks() == ["haze", "rain", "snow", "lowlight", "blur", "clean"] or "haze" in (
-        mixed.validation_tasks()
-    )
+    assert set(mixed.validation_tasks()) == {"haze", "rain", "snow", "lowlight", "blur", "clean"}
+
+
+def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):
+    make_pairs([photos], tmp_path, ["haze"])
+    rows = json.loads((tmp_path / "pairs.json").read_text())
+    for i, row in enumerate(rows):
+        row["split"] = "test" if i < 2 else "train"
+    manifest = tmp_path / "marked.json"
+    manifest.write_text(json.dumps(rows))
+    part = PairSource(manifests=[Source(manifest)]).parts[0]
+    assert [e.image.name for e in part.held_out] == ["0.png", "1.png"] and part.size == 4
+    manifest.write_text(json.dumps([row | {"split": "test"} for row in rows]))
+    with pytest.raises(UserError, match="nothing to train on"):
+        PairSource(manifests=[Source(manifest)])
 
 
 def test_init_takes_what_fits(photos, tmp_path, capsys):

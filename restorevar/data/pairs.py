@@ -101,16 +101,20 @@ class Synthetic:
 
 
 class Real:
-    """Pairs of a manifest: the same part is cut from both pictures."""
+    """Pairs of a manifest: the same part is cut from both pictures. Rows marked "val" or "test" are not trained on."""
 
     def __init__(self, manifest: Path, geometry: Geometry):
         self.entries = read_manifest(manifest)
         if not self.entries:
             raise UserError(f"{manifest}: lists no pairs")
         self.manifest, self.geometry = manifest, geometry
-        self.held_out = self.entries[VALIDATION_EVERY - 1 :: VALIDATION_EVERY] or self.entries[-1:]
+        marked = [entry for entry in self.entries if entry.split in ("val", "test")]
+        self.held_out = marked or self.entries[VALIDATION_EVERY - 1 :: VALIDATION_EVERY] or self.entries[-1:]
         kept = {id(entry) for entry in self.held_out}
-        self.training = [entry for entry in self.entries if id(entry) not in kept] or self.entries
+        self.training = [entry for entry in self.entries if id(entry) not in kept]
+        if marked and not self.training:
+            raise UserError(f"{manifest}: all its pairs are marked as val or test; there is nothing to train on")
+        self.training = self.training or self.entries  # a manifest of one pair
         self.size = len(self.training)
         self.pixels = Pixels()
 

@@ -97,6 +97,7 @@ def evaluate(
         progress(result)
         if log is not None:
             row = asdict(result) | {"protocol": PROTOCOL, "model": restorer.name, "sha256": restorer.sha256}
+            row |= {"fidelity": restorer.fidelity}
             with log.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     return summarise(scores)

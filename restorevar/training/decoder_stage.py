@@ -11,8 +11,9 @@ from ..data.pairs import seeded, to_model
 from ..models import RestoreVAR
 from .image_loss import ImageLoss
 from .replay import Replay, Sample, Shapes, dice_below
-from .rollouts import gains, preview, rollout_samples
+from .rollouts import restoring, rollout_samples
 from .trainer import Preview, Schedule, Setting, Stage
+from .validation import gains, preview
 
 
 @dataclass
@@ -93,10 +94,10 @@ class DecoderStage(OnRollouts):
         return {"loss": judged.pop("image"), **judged}
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(model, self.source, next(iter(self.shapes)), 0.0)
+        return gains(restoring(model, 0.0), self.source, next(iter(self.shapes)), self.device)
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["mean_gain"]
 
     def preview(self, model: RestoreVAR) -> Preview:
-        return preview(model, self.source, next(iter(self.shapes)), (0.0,))
+        return preview([restoring(model, 0.0)], self.source, next(iter(self.shapes)), self.device)

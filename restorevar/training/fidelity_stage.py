@@ -11,8 +11,9 @@ from ..models import RestoreVAR
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
 from .losses import psnr
-from .rollouts import gains, preview
+from .rollouts import restoring
 from .trainer import Preview
+from .validation import gains, preview
 
 
 @dataclass
@@ -52,11 +53,13 @@ class FidelityStage(OnRollouts):
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         shape = next(iter(self.shapes))
-        at_0 = gains(model, self.source, shape, 0.0)
-        return gains(model, self.source, shape, 1.0) | {f"{name}_at_0": value for name, value in at_0.items()}
+        at_0 = gains(restoring(model, 0.0), self.source, shape, self.device)
+        return gains(restoring(model, 1.0), self.source, shape, self.device) | {
+            f"{name}_at_0": value for name, value in at_0.items()
+        }
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["mean_gain"]
 
     def preview(self, model: RestoreVAR) -> Preview:
-        return preview(model, self.source, next(iter(self.shapes)), (0.0, 1.0))
+        return preview([restoring(model, w) for w in (0.0, 1.0)], self.source, next(iter(self.shapes)), self.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import RestoreVAR
+from ..models import Model
 from .discriminator import Adversary, PatchDiscriminator
 from .losses import gradient_l1, ssim
 from .perceptual import build_perceptual
@@ -37,7 +37,7 @@ class ImageLoss:
     feature_matching: float = 0.0
     discriminator_width: int = 64
 
-    def build(self, model: RestoreVAR, setting: Setting) -> Judge:
+    def build(self, model: Model, setting: Setting) -> Judge:
         """Raises UserError where the perceptual loss lacks its files."""
         return Judge(self, model, setting)
 
@@ -45,7 +45,7 @@ class ImageLoss:
 class Judge:
     """The losses at work; holds the discriminator and the images that it is to see next."""
 
-    def __init__(self, loss: ImageLoss, model: RestoreVAR, setting: Setting):
+    def __init__(self, loss: ImageLoss, model: Model, setting: Setting):
         self.loss = loss
         kind = loss.perceptual_kind if loss.perceptual else "none"
         weights = None if loss.perceptual_weights is None else Path(loss.perceptual_weights)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import UserError
-from ..models import RestoreVAR
+from ..models import Model, RestoreVAR
 from ..models.autoencoder import Encoder, Level
 
 KINDS = ("none", "encoder", "vgg", "lpips")
@@ -44,7 +44,7 @@ class Perceptual(Protocol):
     def __call__(self, a_B3HW: Tensor, b_B3HW: Tensor, /) -> Tensor: ...
 
 
-def build_perceptual(kind: str, weights: Path | None, model: RestoreVAR) -> Perceptual:
+def build_perceptual(kind: str, weights: Path | None, model: Model) -> Perceptual:
     """The distance `kind` (see above), on the device of `model`.
 
     `weights` is a state dict (safetensors, or what torch.save writes) or a folder of several that make one: of
@@ -59,7 +59,11 @@ def build_perceptual(kind: str, weights: Path | None, model: RestoreVAR) -> Perc
     if kind in ("none", "encoder"):
         if weights is not None:
             raise UserError(f"{weights}: the perceptual loss {kind!r} takes no weights")
-        return _no_distance if kind == "none" else FeatureDistance(EncoderFeatures(model.vqvae.encoder))
+        if kind == "none":
+            return _no_distance
+        if not isinstance(model, RestoreVAR):
+            raise UserError("the perceptual loss 'encoder' needs a model with a VQVAE; take vgg or lpips")
+        return FeatureDistance(EncoderFeatures(model.vqvae.encoder))
     distance = _vgg(weights) if kind == "vgg" else _lpips(weights)
     return distance.to(next(model.parameters()).device)
 

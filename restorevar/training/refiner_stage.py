@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ..models import RestoreVAR
 from .losses import psnr
 from .replay import Replay, Shapes
-from .rollouts import preview, rollout, rollout_samples, validation_images
+from .rollouts import restoring, rollout, rollout_samples
 from .trainer import Preview, Schedule, Setting, Stage
+from .validation import preview, validation_images
 
 
 @dataclass
@@ -40,7 +41,7 @@ class RefinerStage(Stage):
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         figures: dict[str, float] = {}
         for task in self.source.validation_tasks():
-            clean, degraded = validation_images(model, self.source, next(iter(self.shapes)), task, 8)
+            clean, degraded = validation_images(self.source, next(iter(self.shapes)), task, 8, self.device)
             f_hat, hidden = rollout(model, degraded)
             for name, latent in (("rollout", f_hat), ("refined", model.refine(f_hat, hidden))):
                 figures[f"psnr_{name}_{task}"] = float(psnr(model.vqvae.decode(latent), clean).mean())
@@ -53,4 +54,4 @@ class RefinerStage(Stage):
         return figures["psnr_refined"]
 
     def preview(self, model: RestoreVAR) -> Preview:
-        return preview(model, self.source, next(iter(self.shapes)), (0.0,))
+        return preview([restoring(model, 0.0)], self.source, next(iter(self.shapes)), self.device)

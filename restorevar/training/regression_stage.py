@@ -5,20 +5,17 @@ The same pairs, the same losses as the fidelity stage, the same validation crops
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
-from ..data.mixes import CLEAN
-from ..data.pairs import Pairs, PairSource, to_model
-from ..errors import UserError
+from ..data.pairs import Pairs, to_model
 from ..models import RegressionNet
 from .image_loss import ImageLoss
-from .losses import psnr, ssim
+from .losses import psnr
 from .replay import Replay, Sample, Shape, Shapes
 from .trainer import Preview, Schedule, Setting, Stage
+from .validation import gains, preview
 
 
 @dataclass
@@ -38,10 +35,8 @@ class RegressionStage(Stage[RegressionNet]):
         return [model]
 
     def setup(self, model: RegressionNet, setting: Setting) -> None:
-        if self.loss.perceptual and self.loss.perceptual_kind == "encoder":
-            raise UserError("regression: the perceptual loss of kind encoder needs a VQVAE; take vgg or lpips")
         self.source, self.device = setting.source, setting.device
-        self.judge = self.loss.build(model, setting)  # type: ignore[arg-type]  # only "encoder" looks into the model
+        self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic
         self.replay: Replay = setting.replay(self, _both, self.shapes, size=256, reuse=self.reuse)
 
@@ -64,13 +59,7 @@ class RegressionStage(Stage[RegressionNet]):
         return figures["mean_gain"]
 
     def preview(self, model: RegressionNet) -> Preview:
-        """Degraded, restored and clean: one crop a task."""
-        tasks = self.source.validation_tasks()
-        columns = []
-        for task in tasks:
-            clean, degraded = _validation_images(self.source, self._shape, task, 1, self.device)
-            columns.append([degraded[0], model.restore(degraded)[0], clean[0]])
-        return Preview(tasks, [list(row) for row in zip(*columns, strict=True)])
+        return preview([model.restore], self.source, self._shape, self.device)
 
     @property
     def _shape(self) -> Shape:
@@ -79,28 +68,3 @@ class RegressionStage(Stage[RegressionNet]):
 
 def _both(pairs: Pairs) -> Sample:
     return {"clean": pairs.clean, "degraded": pairs.degraded}
-
-
-def gains(
-    restore: Callable[[Tensor], Tensor], source: PairSource, shape: Shape, device: torch.device, n: int = 12
-) -> dict[str, float]:
-    """The figures of `rollouts.gains`, of whatever restores (B, 3, h, w) in [-1, 1].
-
-    dB gained on the degraded crop per task; for clean crops, dB of what came out; SSIM and the mean gain.
-    """
-    figures, structures = {}, []
-    for task in source.validation_tasks():
-        clean, degraded = _validation_images(source, shape, task, n, device)
-        restored = restore(degraded)
-        figures[task] = float((psnr(restored, clean) - (0 if task == CLEAN else psnr(degraded, clean))).mean())
-        structures.append(float(ssim(restored, clean)))
-    gained = [value for task, value in figures.items() if task != CLEAN]
-    return figures | {"ssim": sum(structures) / len(structures), "mean_gain": sum(gained) / max(1, len(gained))}
-
-
-def _validation_images(
-    source: PairSource, shape: Shape, task: str, n: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Clean and degraded crops (n, 3, h, w) of one task, in [-1, 1]."""
-    pairs = source.validation(n, *shape, task)
-    return to_model(pairs.clean).to(device), to_model(pairs.degraded).to(device)

@@ -218,3 +218,16 @@ class Replay:
 def dice_below(dice_B: Tensor, bound: int) -> list[int]:
     """Random numbers in [0, 1) -> whole numbers in [0, bound)."""
     return [min(int(value * bound), bound - 1) for value in dice_B.tolist()]
+
+
+def loader_speed(source: PairSource, side: int, workers: int, seconds: float, batch: int = 16) -> float:
+    """Pairs of side x side pixels per second of the loader alone: decoded, cut and degraded, nothing trained."""
+    replay = Replay(
+        lambda pairs: {"x": pairs.clean}, source, "speed", {(side, side): 1.0}, batch, Share(), 64, 1, workers
+    )
+    replay.batch(0)  # workers start, first photos are decoded
+    began, step = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        step += 1
+        replay.batch(step)
+    return step * batch / (time.monotonic() - began)

@@ -1,16 +1,14 @@
-"""Frozen rollouts and their validation: what the later stages learn from, and what every stage is judged by."""
+"""Frozen rollouts: what the later stages learn from."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..data.mixes import CLEAN
-from ..data.pairs import Pairs, PairSource, to_model
+from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
-from .losses import psnr, ssim
-from .replay import Make, Sample, Shape
-from .trainer import Preview
+from .replay import Make, Sample
+from .validation import Restore
 
 
 def rollout(model: RestoreVAR, degraded_B3HW: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,35 +33,10 @@ def rollout_samples(model: RestoreVAR, device: torch.device, images: bool) -> Ma
     return make
 
 
-def validation_images(model: RestoreVAR, source: PairSource, shape: Shape, task: str, n: int) -> tuple[Tensor, Tensor]:
-    """Clean and degraded crops (n, 3, h, w) of one task, in [-1, 1], on the model's device."""
-    device = next(model.parameters()).device
-    pairs = source.validation(n, *shape, task)
-    return to_model(pairs.clean).to(device), to_model(pairs.degraded).to(device)
+def restoring(model: RestoreVAR, fidelity: float | None) -> Restore:
+    """The whole path of the model in training, as a function of the degraded images."""
 
+    def restore(degraded_B3HW: Tensor) -> Tensor:
+        return model.decode(model.refine(*rollout(model, degraded_B3HW)), degraded_B3HW, fidelity)
 
-def gains(model: RestoreVAR, source: PairSource, shape: Shape, fidelity: float | None, n: int = 12) -> dict[str, float]:
-    """dB gained on the degraded crop per task; for clean crops, dB of what came out; SSIM and the mean gain.
-
-    "mean_gain" counts the tasks alike, the clean crops not.
-    """
-    figures, structures = {}, []
-    for task in source.validation_tasks():
-        clean, degraded = validation_images(model, source, shape, task, n)
-        restored = model.decode(model.refine(*rollout(model, degraded)), degraded, fidelity)
-        figures[task] = float((psnr(restored, clean) - (0 if task == CLEAN else psnr(degraded, clean))).mean())
-        structures.append(float(ssim(restored, clean)))
-    gained = [value for task, value in figures.items() if task != CLEAN]
-    return figures | {"ssim": sum(structures) / len(structures), "mean_gain": sum(gained) / max(1, len(gained))}
-
-
-def preview(model: RestoreVAR, source: PairSource, shape: Shape, fidelities: tuple[float, ...]) -> Preview:
-    """Degraded, restored at each fidelity, and clean: one crop a task."""
-    tasks = source.validation_tasks()
-    columns: list[list[Tensor]] = []
-    for task in tasks:
-        clean, degraded = validation_images(model, source, shape, task, 1)
-        refined = model.refine(*rollout(model, degraded))
-        restored = [model.decode(refined, degraded, w)[0] for w in fidelities]
-        columns.append([degraded[0], *restored, clean[0]])
-    return Preview(tasks, [list(row) for row in zip(*columns, strict=True)])
+    return restore

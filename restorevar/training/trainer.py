@@ -218,6 +218,7 @@ class _Loop:
     def __init__(self, model: Model, stage: Stage, setting: Setting):
         self.model, self.stage, self.setting = model, stage, setting
         self.accelerator, self.report = setting.accelerator, setting.report
+        self.report.start(stage.name, total=1.0)
         stage.schedule = stage.schedule.resolved(setting.source.size)
         self.schedule = stage.schedule
         self.checkpoints = Checkpoints(setting.folder / "checkpoints", stage.name)
@@ -265,7 +266,6 @@ class _Loop:
 
     def run(self, stopped: threading.Event) -> None:
         schedule = self.schedule
-        self.report.start(self.stage.name, total=1.0)
         self.model.train()
         last_saved = last_valid = self.elapsed
         while self._agree(self.step < schedule.steps and self.elapsed < schedule.seconds):

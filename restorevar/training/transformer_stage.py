@@ -13,8 +13,9 @@ from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
 from .losses import psnr, ssim
 from .replay import Replay, Sample, Shapes
-from .rollouts import preview, rollout, validation_images
+from .rollouts import restoring, rollout
 from .trainer import Preview, Schedule, Setting, Stage
+from .validation import preview, validation_images
 
 
 @dataclass
@@ -92,7 +93,7 @@ class TransformerStage(Stage):
         figures: dict[str, float] = {}
         psnrs, ssims, errors, right = [], [], [], []
         for task in self.source.validation_tasks():
-            clean, degraded = validation_images(model, self.source, shape, task, 12)
+            clean, degraded = validation_images(self.source, shape, task, 12, self.device)
             f_hat, _ = rollout(model, degraded)
             target = model.vqvae.encode(clean).float()
             restored = model.vqvae.decode(f_hat)
@@ -112,7 +113,7 @@ class TransformerStage(Stage):
         return -figures["latent_error"]
 
     def preview(self, model: RestoreVAR) -> Preview:
-        return preview(model, self.source, next(iter(self.shapes)), (0.0,))
+        return preview([restoring(model, 0.0)], self.source, next(iter(self.shapes)), self.device)
 
     def _teacher(self, model: RestoreVAR, latent_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """What the transformer reads and what it is to predict, from the truth: (B, L - l_0, C), (B, L)."""

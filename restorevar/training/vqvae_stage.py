@@ -19,8 +19,8 @@ from ..models.quantizer import MultiScaleQuantizer
 from .image_loss import ImageLoss
 from .losses import psnr, ssim
 from .replay import Replay, Sample, Shapes
-from .rollouts import validation_images
 from .trainer import Preview, Schedule, Setting, Stage
+from .validation import validation_images
 
 
 def _both(pairs: Pairs) -> Sample:
@@ -55,7 +55,7 @@ class _OnCrops(Stage):
 
     def _validation(self, model: RestoreVAR, n: int = 16) -> Tensor:
         side = 2 * self.crop
-        return validation_images(model, self.source, (side, side), self.source.validation_tasks()[-1], n)[0]
+        return validation_images(self.source, (side, side), self.source.validation_tasks()[-1], n, self.device)[0]
 
 
 @dataclass
@@ -146,7 +146,7 @@ class CodebookStage(Stage):
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         shape, task = (self.crop, self.crop), self.source.validation_tasks()[-1]
-        return quantizer_figures(model, validation_images(model, self.source, shape, task, 32)[0])
+        return quantizer_figures(model, validation_images(self.source, shape, task, 32, self.device)[0])
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["psnr_quantized"]
