@@ -532,6 +532,18 @@ def test_settings_reach_model_stages_and_losses():
     assert by_name["decoder"].loss.ssim == 0 and by_name["refiner"].schedule.batch == 8
 
 
+def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
+    """The paper's models have no fidelity branch; a later run adds it and keeps all else."""
+    config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.blocks=[2,1]"])
+    assert config.fidelity.blocks == (2, 1) and len(stages) == 7
+    before = Options("debug", [photos], stage="decoder", settings=["model.fidelity=null"])
+    train(tmp_path / "run", before)
+    assert load_model(str(tmp_path / "run" / "model")).model.config.fidelity is None
+    train(tmp_path / "run", Options("debug", [photos], stage="decoder"))
+    assert load_model(str(tmp_path / "run" / "model")).model.config == debug()
+    assert (tmp_path / "run" / "fidelity.done").is_file()
+
+
 @pytest.mark.parametrize(
     "text",
     ["nothing", "nobody.x=1", "model.nope=1", "decoder.loss.ssim=much", "transformer.schedule=3", "model.rollout=bad"],

@@ -15,8 +15,11 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from ..errors import UserError
-from ..models import ModelConfig
+from ..models import FidelityConfig, ModelConfig
 from .trainer import Stage
+
+#: Parts that a model may do without; setting a number of one brings it in.
+_OPTIONAL_PARTS = {"fidelity": FidelityConfig}
 
 
 def apply_overrides(
@@ -45,6 +48,10 @@ def _replaced(value: Any, names: Sequence[str], text: str, setting: str) -> Any:
     if name not in known:
         raise UserError(f"--set {setting}: no {name!r} there; there are {', '.join(known) or 'no fields'}")
     old = getattr(value, name)
+    if old is None and rest and name in _OPTIONAL_PARTS:
+        old = _OPTIONAL_PARTS[name]()
+    if not rest and text == "null" and name in _OPTIONAL_PARTS:
+        return replace(value, **{name: None})
     new = _replaced(old, rest, text, setting) if rest else _parse(text, old, setting)
     return replace(value, **{name: new})
 

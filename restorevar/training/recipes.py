@@ -87,6 +87,8 @@ def _paper(window: int) -> list[Stage]:
         ),
         RefinerStage(Schedule(lr=1e-4, batch=48, epochs=50, **hourly), shapes=shapes, reuse=1),
         DecoderStage(Schedule(lr=1e-4, batch=16, epochs=10, **hourly), shapes=shapes, loss=judged, reuse=1, rollouts=0),
+        # Ours; only where the model is given the branch: --set model.fidelity.blocks=[1,1,1,1].
+        FidelityStage(Schedule(lr=2e-4, batch=16, epochs=10, ema=0.999, **hourly), shapes=shapes, crop=(256,)),
     ]
 
 

@@ -145,28 +145,30 @@ def make_accelerator(device: str, precision: torch.dtype) -> Accelerator:
     except ImportError:
         raise UserError("training needs accelerate: pip install 'restorevar[train]'") from None
     names = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    # Some steps leave a part alone: the fidelity branch on the paper's path, an expert before its turn.
+    # Some steps leave a part alone: the paper's path does without the fidelity branch.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     return Accelerator(cpu=device == "cpu", mixed_precision=names[precision], kwargs_handlers=handlers)
 
 
 def _starting_model(out: Path, init: str | None, config: ModelConfig, report: Report) -> Model:
-    """What an earlier stage of this run left; or a new model, with what of the weights of `init` fits it."""
+    """What an earlier stage of this run left, or else `init`: whatever of its weights fits this model."""
     trained = out / "model"
-    if (trained / WEIGHTS).is_file():
-        model = load_model(str(trained)).model
-        if type(model.config) is not type(config):
-            raise UserError(f"{trained}: a model of another kind; give another --out")
-        return model
+    source = str(trained) if (trained / WEIGHTS).is_file() else init
+    if source is None:
+        return build_model(config)
+    given = load_model(source).model
+    if given.config == config:
+        return given
+    if type(given.config) is not type(config):
+        raise UserError(f"{source}: a model of another kind; give another {'--init' if source == init else '--out'}")
     model = build_model(config)
-    if init is not None:
-        given, wanted = load_model(init).model.state_dict(), model.state_dict()
-        fitting = {k: v for k, v in given.items() if k in wanted and wanted[k].shape == v.shape}
-        if not fitting:
-            raise UserError(f"{init}: none of its weights fits this model")
-        model.load_state_dict(wanted | fitting)
-        if new := sorted({name.split(".")[0] for name in wanted.keys() - fitting.keys()}):
-            report.warn(f"{init}: {len(wanted) - len(fitting)} tensors of {', '.join(new)} start anew", 0, 0.0)
+    state, wanted = given.state_dict(), model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
+    if not fitting:
+        raise UserError(f"{source}: none of its weights fits this model")
+    model.load_state_dict(wanted | fitting)
+    if new := sorted({name.split(".")[0] for name in wanted.keys() - fitting.keys()}):
+        report.warn(f"{source}: {len(wanted) - len(fitting)} tensors of {', '.join(new)} start anew", 0, 0.0)
     return model
 
 
