@@ -115,6 +115,23 @@ def test_real_pairs_join_by_manifest(photos, tmp_path):
     assert set(mixed.validation_tasks()) == {"haze", "rain", "snow", "lowlight", "blur", "clean"}
 
 
+def test_bad_files_are_told_once_and_left_out(photos, tmp_path, caplog):
+    """One unreadable photo, one truth that is gone, one of another size: the others go on serving."""
+    make_pairs([photos], tmp_path, ["haze"])
+    inputs, targets = tmp_path / "haze" / "input", tmp_path / "haze" / "target"
+    (inputs / "1.png").write_bytes(b"not a picture")
+    (targets / "2.png").unlink()
+    Image.new("RGB", (90, 90)).save(targets / "3.png")
+    source = PairSource(manifests=[Source(tmp_path / "pairs.json")])
+    assert source.pairs("s", range(40), 32, 32).clean.shape == (40, 3, 32, 32)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 3 and all(any(name in line for line in told) for name in ("1.png", "2.png", "3.png"))
+    for file in inputs.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="hardly any"):
+        PairSource(manifests=[Source(tmp_path / "pairs.json")]).pairs("s", range(2), 32, 32)
+
+
 def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):
     make_pairs([photos], tmp_path, ["haze"])
     rows = json.loads((tmp_path / "pairs.json").read_text())

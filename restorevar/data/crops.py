@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +25,26 @@ Geometry = Literal["scene", "published"]
 
 
 class Pixels:
-    """Decodes files to (3, H, W) uint8 and remembers the latest of them."""
+    """Decodes files to (3, H, W) uint8 and remembers the latest of them, and which of them cannot be read."""
 
     def __init__(self, memory: int = MEMORY):
         self.room = memory
         self.kept: OrderedDict[Path, Tensor] = OrderedDict()
+        self.bad: set[Path] = set()
+
+    def try_all(self, *paths: Path) -> list[Tensor] | None:
+        """None where one cannot be read or is gone: told once, and a training of days goes on without it."""
+        if not self.bad.isdisjoint(paths):
+            return None
+        found = []
+        for path in paths:
+            try:
+                found.append(self(path))
+            except UserError as error:
+                self.bad.add(path)
+                logging.getLogger(__name__).warning("restorevar: warning: %s; going on without it", error)
+                return None
+        return found
 
     def __call__(self, path: Path) -> Tensor:
         if path in self.kept:
@@ -90,12 +106,14 @@ class PhotoPool:
         """(3, height, width) float32 in [0, 1]; all choices are the generator's."""
         for _ in range(100):
             path = self.files[_below(len(self.files), generator)]
-            photo = self.pixels(path)
-            if not self._is_too_dark(path, photo):
-                return draw_cut((photo.shape[1], photo.shape[2]), height, width, self.geometry, generator)(
-                    photo, height, width
-                )
-        raise UserError(f"hardly any of {len(self.files)} photographs has a mean brightness above {self.min_mean:.0f}")
+            for photo in self.pixels.try_all(path) or ():
+                if not self._is_too_dark(path, photo):
+                    cut = draw_cut((photo.shape[1], photo.shape[2]), height, width, self.geometry, generator)
+                    return cut(photo, height, width)
+        raise UserError(
+            f"hardly any of {len(self.files)} photographs below {self.files[0].parent} can be used: "
+            f"they are unreadable, or darker than {self.min_mean:.0f} of 255 on the mean"
+        )
 
     def _is_too_dark(self, path: Path, photo: Tensor) -> bool:
         if self.min_mean and path not in self.too_dark:

@@ -7,6 +7,7 @@ very samples it would have had, and several processes share a batch without tell
 from __future__ import annotations
 
 import hashlib
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,14 +120,14 @@ class Real:
         self.pixels = Pixels()
 
     def pair(self, height: int, width: int, generator: Generator) -> Sample:
-        return self._cut(self._pick(self.training, generator), height, width, generator)
+        return self._cut(self.training, height, width, generator)
 
     def clean(self, height: int, width: int, generator: Generator) -> Tensor:
         return self.pair(height, width, generator)[0]
 
     def held_out_pair(self, height: int, width: int, task: str | None, generator: Generator) -> Sample:
         entries = [entry for entry in self.held_out if task in (None, _task(entry))]
-        return self._cut(self._pick(entries or self.held_out, generator), height, width, generator)
+        return self._cut(entries or self.held_out, height, width, generator)
 
     def tasks(self) -> set[str]:
         return {_task(entry) for entry in self.held_out}
@@ -134,16 +135,21 @@ class Real:
     def contents(self) -> list[str]:
         return [f"{e.image} {e.target} {e.image.stat().st_size}" for e in self.entries if e.image.is_file()]
 
-    @staticmethod
-    def _pick(entries: Sequence[Entry], generator: Generator) -> Entry:
-        return entries[int(torch.randint(len(entries), (), generator=generator))]
-
-    def _cut(self, entry: Entry, height: int, width: int, generator: Generator) -> Sample:
-        clean, degraded = self.pixels(entry.target), self.pixels(entry.image)
-        if clean.shape != degraded.shape:
-            raise UserError(f"{entry.image}: not the size of its target {entry.target}")
-        cut = draw_cut((clean.shape[1], clean.shape[2]), height, width, self.geometry, generator)
-        return _to_u8(cut(clean, height, width)), _to_u8(cut(degraded, height, width)), _task(entry)
+    def _cut(self, entries: Sequence[Entry], height: int, width: int, generator: Generator) -> Sample:
+        for _ in range(100):
+            entry = entries[int(torch.randint(len(entries), (), generator=generator))]
+            found = self.pixels.try_all(entry.target, entry.image)
+            if found is None:
+                continue
+            clean, degraded = found
+            if clean.shape == degraded.shape:
+                cut = draw_cut((clean.shape[1], clean.shape[2]), height, width, self.geometry, generator)
+                return _to_u8(cut(clean, height, width)), _to_u8(cut(degraded, height, width)), _task(entry)
+            self.pixels.bad.add(entry.image)
+            logging.getLogger(__name__).warning(
+                "restorevar: warning: %s: not the size of its target; going on without it", entry.image
+            )
+        raise UserError(f"{self.manifest}: hardly any of its pairs can be used; see restorevar data index")
 
 
 Sample = tuple[Tensor, Tensor, str]  # clean, degraded (3, H, W) uint8, task

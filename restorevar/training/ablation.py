@@ -192,7 +192,9 @@ class _Study:
             "data": self.source.fingerprint(),
         }
         self.failed: dict[Path, Exception] = {}  #: groups that others wait for, too
-        self.rows = self._read()
+        self.bounds: list[Row] = []  #: between which the variants should lie
+        self.rows: dict[str, Row] = {}
+        self._read()
 
     # ---------------------------------------------------------------------------------------------- training
 
@@ -259,24 +261,28 @@ class _Study:
 
     def measure(self, model: RestoreVAR, row: Row) -> Row:
         """Fills the row."""
-        model.to(self.options.device)
-        self._judge(row, lambda degraded: model.restore(degraded.to(self.options.device), fidelity=0.0).cpu())
+        device = self.options.device
+        model.to(device)
+        self._judge(row, lambda clean, degraded: model.restore(degraded.to(device), fidelity=0.0).cpu())
+        if row.variant == FULL:
+            coded = Row("(coded)", "the clean crops, encoded and decoded by full", "")
+            self.bounds = [self._degraded(), self._judge(coded, lambda clean, _: _coded(model, clean.to(device)).cpu())]
         counts = model.count_parameters()
         row.parameters, row.refiner_parameters = sum(counts.values()), counts["refiner"]
         row.seconds_per_image = _seconds(model, self.config.window, self.options.device)
         row.steps = {p.stem: _steps_of(p) for p in sorted((self.out / row.variant).glob("*/*.done"))}
         return row
 
-    def degraded(self) -> Row:
-        """What leaving the crops alone gives."""
-        return self._judge(Row("(degraded)", "the crops as they come", ""), lambda degraded: degraded)
+    def _degraded(self) -> Row:
+        return self._judge(Row("(degraded)", "the crops as they come", ""), lambda clean, degraded: degraded)
 
-    def _judge(self, row: Row, restore: Callable[[Tensor], Tensor]) -> Row:
-        """On held-out crops of the native window: every task but the clean one counts alike."""
+    def _judge(self, row: Row, make: Callable[[Tensor, Tensor], Tensor]) -> Row:
+        """`make` of (clean, degraded) held-out crops of the native window; every task but the clean one counts alike."""
         figures = []
         for task in self._tasks():
             pairs = self.source.validation(self.options.crops, self.config.window, self.config.window, task)
-            clean, restored = to_model(pairs.clean), restore(to_model(pairs.degraded))
+            clean, degraded = to_model(pairs.clean), to_model(pairs.degraded)
+            restored = make(clean, degraded)
             each = psnr(restored, clean)
             row.crops += each.tolist()
             row.tasks[task] = float(each.mean())
@@ -293,21 +299,22 @@ class _Study:
         return [self.rows[variant.name] for variant in VARIANTS if variant.name in self.rows]
 
     def write(self) -> None:
-        rows = [asdict(row) for row in self.ordered()]
-        text = json.dumps({"about": self.about, "rows": rows}, indent=1)
+        rows, bounds = ([asdict(row) for row in rows] for rows in (self.ordered(), self.bounds))
+        text = json.dumps({"about": self.about, "bounds": bounds, "rows": rows}, indent=1)
         _replace_file(self.out / "ablation.json", text + "\n")
-        _replace_file(self.out / "ablation.md", table([self.degraded(), *self.ordered()]) + "\n")
+        _replace_file(self.out / "ablation.md", table([*self.bounds, *self.ordered()]) + "\n")
 
-    def _read(self) -> dict[str, Row]:
+    def _read(self) -> None:
         path = self.out / "ablation.json"
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            saved: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"about": self.about, "rows": []}
+            saved: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not readable ({error})") from None
-        if changed := [name for name, value in self.about.items() if saved["about"].get(name) != value]:
+        if changed := [name for name, value in self.about.items() if saved and saved["about"].get(name) != value]:
             raise UserError(f"{self.out}: holds an ablation with other {', '.join(changed)}; give another --out")
-        return {row["variant"]: Row(**row) for row in saved["rows"]}
+        self.bounds = [Row(**row) for row in saved.get("bounds", [])]
+        self.rows = {row["variant"]: Row(**row) for row in saved.get("rows", [])}
 
 
 def _share_out(budget: float, stages: Sequence[Stage]) -> dict[str, float]:
@@ -332,6 +339,11 @@ def _starting_model(folder: Path, parent: Path | None, config: RestoreVARConfig,
 
 def _steps_of(done: Path) -> int:
     return int(done.read_text().split()[0])
+
+
+@torch.no_grad()
+def _coded(model: RestoreVAR, clean_B3HW: Tensor) -> Tensor:
+    return model.vqvae.decode(model.vqvae.encode(clean_B3HW))
 
 
 def _sharpness(image_B3HW: Tensor) -> float:
