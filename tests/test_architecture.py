@@ -18,6 +18,7 @@ STACK = [
     {"cli"},
     {"batch"},
     {"training"},
+    {"benchmarks"},
     {"evaluation"},
     {"pipeline"},
     {"official_weights"},

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from typer.testing import CliRunner
 
 from restorevar.cli import app
@@ -22,8 +21,6 @@ from restorevar.training.recipes import RECIPES
 from restorevar.training.reporting import Report
 from restorevar.training.run import Options, make_accelerator, plan
 from restorevar.training.trainer import Setting, _freeze_all_but
-
-STAGES = ("autoencoder", "codebook", "tokenizer", "transformer", "refiner", "decoder", "fidelity")
 
 
 def stage_of(recipe: str, name: str, *settings: str):
@@ -108,7 +105,7 @@ def saved_bytes(stage, photos: Path, out: Path) -> int:
 @pytest.mark.parametrize("name", ["autoencoder", "transformer", "refiner"])
 def test_activations_are_those_of_a_real_step(name, photos, tmp_path):
     """The peak holds what is saved for the backward pass, and not much more than it."""
-    settings = ["transformer.self_rollout=0"] + [f"{name}.schedule.batch=8"]
+    settings = ["transformer.self_rollout=0", f"{name}.schedule.batch=8"]
     config, stage = stage_of("debug", name, *settings)
     counted = stage_cost(config, stage)
     saved = saved_bytes(stage_of("debug", name, *settings)[1], photos, tmp_path)
@@ -144,7 +141,6 @@ def test_leaves_nothing_behind(photos, tmp_path):
     stage_cost(*stage_of("debug", "transformer"), precision=torch.bfloat16)
     assert torch.autocast is before
     saved_bytes(stage_of("debug", "transformer")[1], photos, tmp_path)
-    assert isinstance(nn.Linear(1, 1).weight, nn.Parameter) and not nn.Linear(1, 1).weight.is_meta
 
 
 # -------------------------------------------------------------------------------------------------- the page

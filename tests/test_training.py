@@ -401,12 +401,23 @@ def test_cache_and_workers_change_nothing(photos, tmp_path):
         assert all(torch.equal(results[0][name], other[name]) for name in other)
 
 
+def test_the_cache_knows_what_it_was_made_from(photos, tmp_path):
+    """Other frozen weights, other samples."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        (tmp_path / "refiner.done").unlink(missing_ok=True)
+        fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, cache=True))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_an_unfinished_file_of_the_cache_is_made_again(photos, tmp_path):
     options = setting(photos, tmp_path, cache=True)
+    torch.manual_seed(0)
     fit(RestoreVAR(debug()), debug_stage("refiner"), options)
     file = next((tmp_path / "cache").rglob("*.safetensors"))
     file.write_bytes(b"cut short")
     (tmp_path / "refiner.done").unlink()
+    torch.manual_seed(0)
     fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, cache=True))
     assert load_file(file)
 
@@ -551,8 +562,8 @@ def test_settings_reach_model_stages_and_losses():
 
 def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     """The paper's models have no fidelity branch; a later run adds it and keeps all else."""
-    config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.blocks=[2,1]"])
-    assert config.fidelity.blocks == (2, 1) and len(stages) == 7
+    config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.encoder=[2,1]"])
+    assert config.fidelity.encoder == (2, 1) and len(stages) == 7
     before = Options("debug", [photos], stage="decoder", settings=["model.fidelity=null"])
     train(tmp_path / "run", before)
     assert load_model(str(tmp_path / "run" / "model")).model.config.fidelity is None

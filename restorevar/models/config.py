@@ -170,15 +170,21 @@ class RefinerConfig:
 class FidelityConfig:
     """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py).
 
-    `blocks` per resolution level, finest first; the last number also serves the levels after it.
+    `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
+    number also serving the levels after it; `middle` those at the latent's resolution.
     """
 
-    blocks: tuple[int, ...] = (1,)
+    width: int = 32
+    encoder: tuple[int, ...] = (1, 2, 4)
+    middle: int = 8
+    decoder: tuple[int, ...] = (1,)
     default_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.blocks or min(self.blocks) < 1:
-            raise ValueError(f"the fidelity branch needs one block or more per level, not {self.blocks}")
+        if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
+            raise ValueError(
+                "the fidelity branch needs a width of 1 or more and counts of blocks that are not negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -277,7 +283,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(blocks=(1, 1, 2, 3)),
+        fidelity=FidelityConfig(),
         rollout="expected",
     )
 
@@ -291,7 +297,7 @@ def debug() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=2, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
-        fidelity=FidelityConfig(),
+        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1),
     )
 
 

@@ -1,8 +1,8 @@
 """Fidelity branch, ours: what the latent cannot hold is taken from the degraded image itself.
 
-The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here features
-of the degraded image enter the decoder at each resolution through gated convolutions whose last layer starts at zero.
-A weight W in [0, 1] scales them; W = 0 is exactly the paper's path.
+The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here a U-Net
+looks at the degraded image, and its features enter the decoder at each resolution through gated convolutions whose last
+layer starts at zero. A weight W in [0, 1] scales them; W = 0 is exactly the paper's path.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autoencoder import Downsample, ResBlock, norm_layer
+from .autoencoder import norm_layer
 from .config import FidelityConfig, VQVAEConfig
+from .nafnet import NAFUNet, counts_for
 
 
 class GatedFusion(nn.Module):
     """(decoder features, degraded features) -> what to add: zero_conv(a * sigmoid(b)), (a, b) = conv(both)."""
 
-    def __init__(self, width: int, width_out: int, norm: str, kernel: int = 3):
+    def __init__(self, width: int, width_degraded: int, width_out: int, norm: str, kernel: int = 3):
         super().__init__()
-        self.norm = norm_layer(norm, 2 * width)
-        self.mix = nn.Conv2d(2 * width, 2 * width, kernel, padding=kernel // 2)
+        self.norm = norm_layer(norm, width + width_degraded)
+        self.mix = nn.Conv2d(width + width_degraded, 2 * width, kernel, padding=kernel // 2)
         self.out = nn.Conv2d(width, width_out, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         self.start_at([0.0] * width_out)
@@ -34,58 +35,32 @@ class GatedFusion(nn.Module):
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
-class GlobalContext(nn.Module):
-    """Scale and shift per channel, from the mean over the window: x * (1 + a) + b. Starts as the identity.
-
-    Which degradation there is, and how strong, shows in the whole picture rather than in one place.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.fc1 = nn.Linear(width, width)
-        self.fc2 = nn.Linear(width, 2 * width)
-        nn.init.zeros_(self.fc2.weight)
-        nn.init.zeros_(self.fc2.bias)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        scale, shift = self.fc2(F.silu(self.fc1(x_BCHW.mean((2, 3)))))[..., None, None].chunk(2, dim=1)
-        return x_BCHW * (1 + scale) + shift
-
-
-class FidelityBranch(nn.Module):
-    """Encodes the degraded image and offers its features to the decoder, level by level."""
+class FidelityBranch(NAFUNet):
+    """Looks at the degraded image and offers its features to the decoder, level by level."""
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
-        super().__init__()
-        widths, last = vqvae.widths, len(vqvae.widths) - 1
-        counts = (*config.blocks, *[config.blocks[-1]] * len(widths))
-        self.patch = vqvae.patch
-        self.conv_in = nn.Conv2d(3 * vqvae.patch**2, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(ResBlock(widths[max(i - 1, 0)] if b == 0 else width, width, vqvae.norm) for b in range(counts[i])),
-                *([GlobalContext(width)] if i == last else []),
-            )
-            for i, width in enumerate(widths)
-        )
-        self.downs = nn.ModuleList(Downsample(width) for width in widths[:-1])
-        # At the coarsest level a cell sees far by itself; 1x1 saves half of that level's weights.
+        levels = len(vqvae.widths) - 1
+        encoder, decoder = counts_for(levels, config.encoder), counts_for(levels, config.decoder)
+        super().__init__(config.width, encoder, config.middle, decoder, vqvae.patch)
+        pixels = 3 * vqvae.patch**2
+        # At the coarsest level a cell sees far by itself; 1x1 saves most of that level's weights.
         self.fusions = nn.ModuleList(
-            GatedFusion(width, width, vqvae.norm, kernel=1 if 0 < i == last else 3) for i, width in enumerate(widths)
+            GatedFusion(width, config.width * 2**i, width, vqvae.norm, kernel=1 if 0 < i == levels else 3)
+            for i, width in enumerate(vqvae.widths)
         )
         # In image space: how much of the input to keep per pixel and channel, and what to add to it.
         # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
-        self.to_image = GatedFusion(widths[0], 2 * 3 * vqvae.patch**2, vqvae.norm)
-        self.to_image.start_at([1.0] * (3 * vqvae.patch**2) + [0.0] * (3 * vqvae.patch**2))
+        self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
+        self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
+        # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
+        self.detail = nn.Conv2d(config.width, pixels, 3, padding=1)
+        nn.init.zeros_(self.detail.weight)
+        nn.init.zeros_(self.detail.bias)  # type: ignore[arg-type]
 
-    def encode(self, degraded_B3HW: Tensor) -> list[Tensor]:
-        """Features per level, finest first."""
-        h = self.conv_in(F.pixel_unshuffle(degraded_B3HW.to(self.conv_in.weight.dtype), self.patch))
-        features = []
-        for i, level in enumerate(self.levels):
-            h = level(h if i == 0 else self.downs[i - 1](h))
-            features.append(h)
-        return features
+    def alone(self, degraded_B3HW: Tensor) -> Tensor:
+        """What the branch makes of the degraded image without a decoder, not clamped: for its first training."""
+        detail = F.pixel_shuffle(self.detail(self.features(degraded_B3HW)[0]), self.patch)
+        return degraded_B3HW.float() + detail.float()
 
     def injector(self, degraded_B3HW: Tensor, weight: float) -> FidelityInjector:
         """The degraded image's features, ready for one pass of the decoder."""
@@ -99,7 +74,7 @@ class FidelityInjector:
         self.branch = branch
         self.degraded_B3HW = degraded_B3HW
         self.weight = weight
-        self.features = branch.encode(degraded_B3HW)
+        self.features = branch.features(degraded_B3HW)
         self.last: Tensor | None = None
 
     def __call__(self, level: int, h: Tensor) -> Tensor:
@@ -111,6 +86,7 @@ class FidelityInjector:
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
         """decoded + W (keep * (degraded - decoded) + detail), keep and detail from the finest features."""
         assert self.last is not None, "the decoder has not run"
-        out = F.pixel_shuffle(self.branch.to_image(self.last, self.features[0]).float(), self.branch.patch)
-        keep, detail = out.chunk(2, dim=1)
+        keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
+        detail = detail + self.branch.detail(self.features[0])
+        keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
         return decoded_B3HW + self.weight * (keep * (self.degraded_B3HW.float() - decoded_B3HW) + detail)

@@ -37,7 +37,7 @@ class OnRollouts(Stage):
         self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic
         make = rollout_samples(model, setting.device, images=True)
-        self.replay: Replay = setting.replay(self, make, self.shapes, size=600, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=600, reuse=self.reuse)
 
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)

@@ -8,12 +8,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import RestoreVAR
+from ..models.fidelity import FidelityBranch
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
 from .losses import psnr
+from .regression_stage import RegressionStage
 from .rollouts import restoring
 from .trainer import Preview
 from .validation import gains, preview
+
+
+@dataclass
+class BranchStage(RegressionStage):
+    """The branch by itself first, as a regression: many cheap steps before the dear ones with rollouts and decoder.
+
+    Together from the start, the branch had learned less after the same time (docs/log.md).
+    """
+
+    name: str = "branch"
+
+    def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
+        branch = _branch(model)
+        return [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
+
+    def run(self, model: RestoreVAR, degraded: Tensor) -> Tensor:
+        return _branch(model).alone(degraded)
+
+    def last_layer(self, model: RestoreVAR) -> Tensor:
+        return _branch(model).detail.weight
+
+
+def _branch(model: RestoreVAR) -> FidelityBranch:
+    assert model.fidelity is not None, "this model has no fidelity branch"
+    return model.fidelity
 
 
 @dataclass
@@ -31,8 +58,7 @@ class FidelityStage(OnRollouts):
     name: str = "fidelity"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
-        assert model.fidelity is not None, "this model has no fidelity branch"
-        parts: list[nn.Module | nn.Parameter] = [model.fidelity, model.vqvae.decoder, model.vqvae.post_quant_conv]
+        parts: list[nn.Module | nn.Parameter] = [_branch(model), model.vqvae.decoder, model.vqvae.post_quant_conv]
         # The other refiners have no gradient from the image, or no weights.
         return parts + ([model.refiner] if model.config.refiner.kind == "lrt" else [])
 

@@ -31,7 +31,7 @@ class RefinerStage(Stage):
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
         self.source, self.device = setting.source, setting.device
         make = rollout_samples(model, setting.device, images=False)
-        self.replay: Replay = setting.replay(self, make, self.shapes, size=768, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=768, reuse=self.reuse)
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = {name: value.to(self.device) for name, value in self.replay.batch(step, turn).items()}

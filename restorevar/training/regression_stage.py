@@ -6,20 +6,20 @@ The same pairs, the same losses as the fidelity stage, the same validation crops
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..data.pairs import Pairs, to_model
-from ..models import RegressionNet
 from .image_loss import ImageLoss
 from .losses import psnr
 from .replay import Replay, Sample, Shape, Shapes
 from .trainer import Preview, Schedule, Setting, Stage
-from .validation import gains, preview
+from .validation import Restore, gains, preview
 
 
 @dataclass
-class RegressionStage(Stage[RegressionNet]):
+class RegressionStage(Stage[Any]):
     """All of the network, on windows of `shapes`. The larger ones are for the channel attention: its means are taken
     over the window, and whole photos are larger still."""
 
@@ -31,20 +31,20 @@ class RegressionStage(Stage[RegressionNet]):
     validation_side: int = 256  #: as the fidelity stage of `compact`, to be compared with it
     name: str = "regression"
 
-    def trainable(self, model: RegressionNet) -> list[nn.Module | nn.Parameter]:
+    def trainable(self, model: Any) -> list[nn.Module | nn.Parameter]:
         return [model]
 
-    def setup(self, model: RegressionNet, setting: Setting) -> None:
+    def setup(self, model: Any, setting: Setting) -> None:
         self.source, self.device = setting.source, setting.device
         self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic
-        self.replay: Replay = setting.replay(self, _both, self.shapes, size=256, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, _both, self.shapes, size=256, reuse=self.reuse)
 
-    def losses(self, model: RegressionNet, step: int, turn: int) -> dict[str, Tensor]:
+    def losses(self, model: Any, step: int, turn: int) -> dict[str, Tensor]:
         batch = self.replay.batch(step, turn)
         clean, degraded = (to_model(batch[name].to(self.device)) for name in ("clean", "degraded"))
-        output = model(degraded)
-        judged = self.judge(output, clean, model.conv_out.weight, step)
+        output = self.run(model, degraded)
+        judged = self.judge(output, clean, self.last_layer(model), step)
         before = psnr(degraded, clean).clamp_max(50)  # clean samples: else they are all one sees
         gain = (psnr(output.detach(), clean) - before).mean()
         return {"loss": judged.pop("image"), "gain": gain, **judged}
@@ -52,14 +52,25 @@ class RegressionStage(Stage[RegressionNet]):
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
 
-    def validate(self, model: RegressionNet) -> dict[str, float]:
-        return gains(model.restore, self.source, self._shape, self.device)
+    def validate(self, model: Any) -> dict[str, float]:
+        return gains(self._restoring(model), self.source, self._shape, self.device)
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["mean_gain"]
 
-    def preview(self, model: RegressionNet) -> Preview:
-        return preview([model.restore], self.source, self._shape, self.device)
+    def preview(self, model: Any) -> Preview:
+        return preview([self._restoring(model)], self.source, self._shape, self.device)
+
+    def run(self, model: Any, degraded: Tensor) -> Tensor:
+        """What is trained, (B, 3, H, W) not clamped."""
+        return model(degraded)
+
+    def last_layer(self, model: Any) -> Tensor:
+        """The weight that makes the image."""
+        return model.conv_out.weight
+
+    def _restoring(self, model: Any) -> Restore:
+        return lambda degraded: self.run(model, degraded).clamp(-1, 1)
 
     @property
     def _shape(self) -> Shape:

@@ -71,7 +71,7 @@ def plan(options: Options) -> tuple[ModelConfig, list[Stage]]:
     if isinstance(config, RestoreVARConfig) and config.refiner.kind == "none":
         stages = [stage for stage in stages if stage.name != "refiner"]
     if isinstance(config, RestoreVARConfig) and config.fidelity is None:
-        stages = [stage for stage in stages if stage.name != "fidelity"]
+        stages = [stage for stage in stages if stage.name not in ("branch", "fidelity")]
     if options.stage is not None:
         stages = [stage for stage in stages if stage.name in STAGE_GROUPS[options.stage]]
         if not stages:

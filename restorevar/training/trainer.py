@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import threading
@@ -97,12 +98,21 @@ class Setting:
     def share(self) -> Share:
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.accumulate)
 
-    def replay(self, stage: Stage, make: Make, shapes: Shapes, size: int, reuse: int) -> Replay:
+    def replay(self, stage: Stage, model: Model, make: Make, shapes: Shapes, size: int, reuse: int) -> Replay:
         """The stage's samples."""
-        cache = self.folder / "cache" / stage.name if self.cache else None
+        cache = self.folder / "cache" / f"{stage.name}-{self._made_from(model)}" if self.cache else None
         return Replay(
             make, self.source, stage.name, shapes, stage.schedule.batch, self.share, size, reuse, self.workers, cache
         )
+
+    def _made_from(self, model: Model) -> str:
+        """Of the frozen weights and the data: other ones must not meet samples made from these."""
+        digest = hashlib.sha256(f"{self.source.fingerprint()} {self.source.seed}".encode())
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                digest.update(name.encode())
+                digest.update(parameter.detach().float().contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 @dataclass

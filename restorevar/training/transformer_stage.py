@@ -56,7 +56,7 @@ class TransformerStage(Stage):
             latent = model.vqvae.encode(to_model(pairs.clean).to(self.device))
             return {"condition": condition.float(), "latent": latent.float()}
 
-        self.replay: Replay = setting.replay(self, make, self.shapes, size=2048, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=2048, reuse=self.reuse)
 
     def start(self, model: RestoreVAR) -> None:
         """A transformer that was never trained starts as the identity, where its architecture has the way for it."""

@@ -42,7 +42,7 @@ class _OnCrops(Stage):
         self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic
         shapes: Shapes = {(self.crop, self.crop): 1.0}
-        self.replay: Replay = setting.replay(self, _both, shapes, size=512, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, _both, shapes, size=512, reuse=self.reuse)
 
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
@@ -110,7 +110,7 @@ class CodebookStage(Stage):
         def make(pairs: Pairs) -> Sample:
             return {"latent": model.vqvae.encode(to_model(pairs.clean).to(self.device)).float()}
 
-        self.replay: Replay = setting.replay(self, make, {(self.crop, self.crop): 1.0}, size=2048, reuse=6)
+        self.replay: Replay = setting.replay(self, model, make, {(self.crop, self.crop): 1.0}, size=2048, reuse=6)
         self.restarts = Restarts(model.vqvae.quantizer, setting)
 
     def start(self, model: RestoreVAR) -> None:
