@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import numpy as np
@@ -242,6 +243,11 @@ def test_measured_rows_say_so():
 def test_without_diffusers_there_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     assert "restorevar[ldm]" in refusal("--model", "debug", "--ldm")
+
+
+def test_with_an_old_diffusers_there_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "diffusers", ModuleType("diffusers"))
+    assert "UNet2DConditionModel" in refusal("--model", "debug", "--ldm")
 
 
 def test_diffusion_networks_are_measured():
@@ -510,6 +516,7 @@ def test_wrong_options_are_one_line(tmp_path: Path):
     assert "whole numbers from 1" in refusal("--model", "debug", "--repeat", 0)
     assert "cannot be written" in refusal("--model", "debug", "--json", tmp_path / "no" / "file.json")
     assert "megapixels" in refusal("--model", "debug", "--photos", "big")
+    assert "does not know" in refusal("--model", "debug", "--published-code", tmp_path)
     assert "NAME=DIR" in refusal("--model", "debug", "--rival", "promptir")
 
 

@@ -563,7 +563,7 @@ def test_settings_reach_model_stages_and_losses():
 def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     """The paper's models have no fidelity branch; a later run adds it and keeps all else."""
     config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.encoder=[2,1]"])
-    assert config.fidelity.encoder == (2, 1) and len(stages) == 7
+    assert config.fidelity.encoder == (2, 1) and len(stages) == 8
     before = Options("debug", [photos], stage="decoder", settings=["model.fidelity=null"])
     train(tmp_path / "run", before)
     assert load_model(str(tmp_path / "run" / "model")).model.config.fidelity is None

@@ -21,10 +21,12 @@ from .flops import META, count
 from .rivals import SIZE, Measured
 from .timing import Timing, measure
 
-#: Text tokens and their width: CLIP ViT-L/14 for Stable Diffusion, Gemma 2B for Lumina-Next.
+#: Text tokens and their width: CLIP ViT-L/14, whose count is fixed, for Stable Diffusion; Gemma 2B for Lumina-Next,
+#: where the text has any length and 128 tokens are our choice.
 CLIP_TOKENS, CLIP_WIDTH = 77, 768
 GEMMA_TOKENS, GEMMA_WIDTH = 128, 2048
 _LEVELS = 4
+_BACKBONES = {"unet": "UNet2DConditionModel", "lumina": "LuminaNextDiT2DModel"}
 
 UNET = {"sample_size": 64, "cross_attention_dim": CLIP_WIDTH}  # all else is diffusers' default: SD 1.x
 VAE = {
@@ -43,7 +45,7 @@ class Sampler:
 
     method: str
     steps: int
-    backbone: str  #: "unet" or "lumina"
+    backbone: str  #: of _BACKBONES
     network: dict[str, Any]
     vae: dict[str, Any]
     size: int = SIZE
@@ -57,11 +59,17 @@ SAMPLERS = (
 
 
 def import_diffusers() -> ModuleType:
-    """Raises UserError, one line, where it is missing."""
+    """Raises UserError, one line, where it is missing, too old, or lacks something itself."""
     try:
         import diffusers
     except ImportError:
         raise UserError("--ldm needs diffusers: pip install 'restorevar[ldm]'") from None
+    try:
+        for name in (*_BACKBONES.values(), "AutoencoderKL"):
+            getattr(diffusers, name)
+    except (AttributeError, ImportError, RuntimeError) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise UserError(f"--ldm cannot use the installed diffusers ({cause})") from None
     return diffusers
 
 
@@ -130,8 +138,7 @@ def _sample(step: Callable[[], object], ends: Callable[[], object], steps: int) 
 
 def _network(sampler: Sampler) -> nn.Module:
     diffusers = import_diffusers()
-    kind = {"unet": "UNet2DConditionModel", "lumina": "LuminaNextDiT2DModel"}[sampler.backbone]
-    return getattr(diffusers, kind)(**sampler.network).eval().requires_grad_(False)
+    return getattr(diffusers, _BACKBONES[sampler.backbone])(**sampler.network).eval().requires_grad_(False)
 
 
 def _vae(sampler: Sampler) -> Any:

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..models import RestoreVAR, ScaleEvent
+from ..models import RestoreVAR, ScaleEvent, build_model
 from ..official_weights import to_official
 from ..pipeline import Restorer
 from .breakdown import random_image
-from .flops import counting
+from .flops import META, counting
 from .foreign import Unexpected, attribute_of, call, import_from
 from .subject import Subject
 from .timing import Timing, measure, peak_memory
@@ -78,6 +78,7 @@ class Comparison:
 
 def compare(subject: Subject, checkout: Path, device: torch.device, dtype: str, size: int, repeat: int) -> Comparison:
     """Agreement, theirs in float32 and bf16, ours in float32 and `dtype`. Raises UserError."""
+    check_comparable(subject)
     image = random_image(size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -94,11 +95,19 @@ def compare(subject: Subject, checkout: Path, device: torch.device, dtype: str, 
     return Comparison(agreement, theirs["flops"], runs)
 
 
+def check_comparable(subject: Subject) -> None:
+    """Raises UserError for models that cannot be handed to the published code."""
+    with META:
+        model = build_model(subject.config)
+    if not isinstance(model, RestoreVAR):
+        raise UserError(f"the published code has no counterpart to {subject.name}; try --model paper")
+    to_official(model)
+
+
 def _hand_over(subject: Subject, image: Tensor, folder: Path) -> dict[str, Any]:
     """Weights and image into files; returns what their builder is to be called with."""
     model = subject.build()
-    if not isinstance(model, RestoreVAR):
-        raise UserError(f"the published code has no counterpart to {subject.name}; try --model paper")
+    assert isinstance(model, RestoreVAR)
     vae, transformer = to_official(model)
     for state, name in ((vae, _VAE), (transformer, _TRANSFORMER), (image, _OURS)):
         torch.save(state, folder / name)

@@ -23,7 +23,7 @@ from .breakdown import Breakdown, take_apart
 from .diffusion import import_diffusers, measure_samplers
 from .hardware import Peak, environment, measure_peak
 from .photos import PhotoRun, measure_photos
-from .published import Comparison, compare
+from .published import Comparison, check_comparable, compare
 from .regression_rivals import measure_rival
 from .rivals import Measured, Row, all_rows
 from .scaling import Scaling, measure_scaling
@@ -69,6 +69,7 @@ def bench(options: Options, tell: Tell) -> Report:
     device = pick_device(options.device)
     dtype = _dtype_name(device, options.dtype)
     subject = find_subject(options.model)
+    _check_subject(options, subject)
     report = Report()
     report.figures |= environment(device) | {"command": options.command, "dtype": dtype}
     report.figures["model"] = {"name": subject.name, "random": subject.random, "parameters": subject.parameters}
@@ -147,8 +148,7 @@ class _Measured:
 
     def scale(self) -> tuple[Any, list[Table]]:
         config = self.subject.config
-        if not isinstance(config, RestoreVARConfig):
-            raise UserError(f"--scaling is about next-scale prediction, not about {self.subject.name}")
+        assert isinstance(config, RestoreVARConfig)  # checked before the start
         found: Scaling = measure_scaling(config, device=self.device, dtype=DTYPES[self.dtype])
         self.plot = show.scaling_plot(found)
         return asdict(found), [show.scaling(found), show.exponents(found)]
@@ -200,6 +200,14 @@ def _check(options: Options) -> None:
     for path in (options.json, options.markdown):
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise UserError(f"{path}: cannot be written (its folder does not exist, or it is one)")
+
+
+def _check_subject(options: Options, subject: Subject) -> None:
+    """Likewise, of what not every model can be asked for."""
+    if options.scaling and not isinstance(subject.config, RestoreVARConfig):
+        raise UserError(f"--scaling is about next-scale prediction, not about {subject.name}")
+    if options.published_code is not None:
+        check_comparable(subject)
 
 
 def _write(report: Report, options: Options) -> None:

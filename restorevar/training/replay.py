@@ -189,13 +189,22 @@ class Replay:
         if pairs is None:
             assert path is not None
             return load_file(path)
-        sample = {name: values.contiguous().cpu() for name, values in self.make(pairs).items()}
+        sample = self._make_in_turns(pairs)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             save_file(sample, part)
             part.replace(path)
         return sample
+
+    def _make_in_turns(self, pairs: Pairs) -> Sample:
+        """As many at once as a step computes at once: making samples must not need more memory than training."""
+        size = max(1, len(pairs.tasks) // self.share.accumulate)
+        made = []
+        for begin in range(0, len(pairs.tasks), size):
+            turn = slice(begin, begin + size)
+            made.append(self.make(Pairs(pairs.clean[turn], pairs.degraded[turn], pairs.tasks[turn])))
+        return {name: torch.cat([part[name].cpu() for part in made]).contiguous() for name in made[0]}
 
     def _path(self, key: tuple[Shape, int]) -> Path | None:
         (height, width), number = key

@@ -229,7 +229,8 @@ class _Loop:
         self.model, self.stage, self.setting = model, stage, setting
         self.accelerator, self.report = setting.accelerator, setting.report
         self.report.start(stage.name, total=1.0)
-        stage.schedule = stage.schedule.resolved(setting.source.size)
+        batch = setting.share.round_up(stage.schedule.batch)
+        stage.schedule = replace(stage.schedule, batch=batch).resolved(setting.source.size)
         self.schedule = stage.schedule
         self.checkpoints = Checkpoints(setting.folder / "checkpoints", stage.name)
         self.step, self.elapsed, self.best, self.bad = 0, 0.0, -math.inf, 0
