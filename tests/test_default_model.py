@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from restorevar import Restorer, available_models
 from restorevar.checkpoints import WEIGHTS, resolve_model
 from restorevar.cli import app
+from restorevar.data.synthesis import degrade_photo, seed_for
 from restorevar.models.config import compact
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -37,25 +39,36 @@ def test_it_is_shipped_within_its_size(restorer):
     assert restorer.model.config == compact()
 
 
-#: dB that each example must gain against its truth. This model does not remove blur (docs/model-card.md): there, what
-#: is asked is that it does no harm to speak of.
-GAINS = {"haze": 2.0, "lowlight": 8.0, "rain": 0.4, "snow": 0.4, "blur": -0.5}
-
-
 def test_example_photos_of_all_five_kinds(tmp_path):
-    """Through the README's command, against the truth."""
+    """Through the README's command: every photo comes back, same size, another picture."""
     result = CliRunner().invoke(app, ["restore", str(EXAMPLES / "photos"), "-o", str(tmp_path), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert {path.name.split("_")[0] for path in PHOTOS} == set(GAINS)
     for photo in PHOTOS:
-        truth, before, after = (pixels(folder / photo.name) for folder in (EXAMPLES / "truth", photo.parent, tmp_path))
-        assert after.shape == before.shape
-        assert psnr(after, truth) - psnr(before, truth) > GAINS[photo.name.split("_")[0]], photo.name
+        before, after = pixels(photo), pixels(tmp_path / photo.name)
+        assert after.shape == before.shape and not np.array_equal(after, before), photo.name
 
 
-def test_a_clean_photo_is_left_almost_alone(restorer):
-    clean = EXAMPLES / "truth" / "snow_chelsea.jpg"
-    assert psnr(np.asarray(restorer(clean), np.float64), pixels(clean)) > 28
+#: dB that the median of the four pictures must gain, a little below what was measured. This model does not remove blur
+#: (docs/model-card.md): there, what is asked is that it does no harm to speak of.
+GAINS = {"haze": 2.5, "lowlight": 8.0, "rain": 1.2, "snow": 0.9, "blur": -0.3}
+TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
+
+
+@pytest.mark.parametrize("task", list(GAINS))
+def test_degraded_pictures_gain(restorer, task):
+    """The median, not the mean: a rocket at dusk is taken for a dark photo, which is told in the model card."""
+    gains = []
+    for i, truth in enumerate(TRUTHS):
+        clean = torch.from_numpy(truth.astype(np.uint8)).permute(2, 0, 1)
+        degraded = degrade_photo(clean, task, seed_for(0, str(i), task), (0.2, 0.9)).permute(1, 2, 0).numpy()
+        gains.append(psnr(restorer(degraded).astype(float), truth) - psnr(degraded.astype(float), truth))
+    assert np.median(gains) > GAINS[task], gains
+
+
+def test_clean_photos_are_left_almost_alone(restorer):
+    kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
+    assert np.median(kept) > 34, kept
 
 
 def test_the_same_photo_gives_the_same_result(restorer):
