@@ -494,7 +494,7 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     expected = {"device", "device_name", "threads", "torch", "python", "platform", "restorevar", "date", "command"}
     expected |= {"dtype", "model", "peak", "breakdown", "rivals", "scaling", "photos"}
     assert expected == set(found)
-    assert found["command"].startswith("restorevar ")
+    assert found["command"].startswith("restorevar")
     assert found["model"] == {"name": "debug", "random": True, "parameters": found["breakdown"]["parameters"]}
     assert len(found["breakdown"]["parts"]) == 9 and found["breakdown"]["batch"] == 2
     assert len(found["rivals"]) == 10 and found["rivals"][-1]["source"].startswith("measured")
