@@ -312,6 +312,14 @@ def test_other_data_than_before_is_told(photos, tmp_path, capsys):
     assert "training data is not what it was" in capsys.readouterr().err
 
 
+def test_checkpoints_of_another_model_are_told(photos, tmp_path):
+    interrupted_run(photos, tmp_path, 2)
+    other = debug()
+    other = replace(other, transformer=replace(other.transformer, width=48))
+    with pytest.raises(UserError, match="of another model"):
+        fit(RestoreVAR(other), debug_stage("transformer"), setting(photos, tmp_path))
+
+
 def test_a_full_disk_is_told_and_costs_nothing(photos, tmp_path, monkeypatch):
     interrupted_run(photos, tmp_path, 2)
     before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())

@@ -438,7 +438,11 @@ class _Loop:
         return sharded_state(self.objective, self.optimizer) if self.sharded else self.optimizer.state_dict()
 
     def _restore_weights(self, checkpoint: Checkpoint) -> None:
-        self.model.load_state_dict(checkpoint.weights["model"])
+        try:
+            self.model.load_state_dict(checkpoint.weights["model"])
+        except RuntimeError:
+            folder = self.checkpoints.folder
+            raise UserError(f"{folder}: holds checkpoints of another model; give another --out") from None
         if self.stage.critic is not None:
             self.stage.critic.load_state_dict(checkpoint.weights["critic"])
         if checkpoint.about["data"] != self.setting.source.fingerprint():
