@@ -1,0 +1,12 @@
+"""The `restorevar` command. Parses options, calls one function per command, turns faults into one line each.
+
+One file per group of commands. Whatever is heavy is imported inside the commands, so that `--help` and `--version`
+answer at once.
+"""
+
+# Each registers its commands, in the order in which `--help` tells of them.
+from . import restoring, weights, data, training, evaluating, benchmarking  # noqa: I001
+from .common import app
+from .main import main
+
+__all__ = ["app", "benchmarking", "data", "evaluating", "main", "restoring", "training", "weights"]

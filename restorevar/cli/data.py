@@ -1,0 +1,126 @@
+"""`restorevar degrade` and `restorevar data`: pairs made, found and checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError
+from .common import app, one_line, progress_bar, reporting
+
+
+@app.command()
+def degrade(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Clean photos, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <task>/input, <task>/target, pairs.json.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="haze, rain, snow, lowlight, blur, clean, or a mixture like haze+rain; repeatable."),
+    ] = None,
+    strength: Annotated[
+        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of strengths, within 0 to 1.")
+    ] = (0.2, 0.9),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
+    max_side: Annotated[int | None, typer.Option(min=16, help="Shrink larger photos to this first.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a contact sheet.")] = None,
+) -> None:
+    """Make synthetic pairs from clean photos: the five degradations, seeded."""
+    with reporting():
+        from ..data.synthesis import make_pairs
+
+        pairs = make_pairs(inputs, out, task or (), seed, strength, max_side, sheet)
+        typer.echo(f"{len(pairs)} pairs in {out}")
+
+
+data_app = typer.Typer(help="Data sets on disk: find their pairs, check them, write manifests.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("index")
+def data_index(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The unpacked data set, or one of its parts.")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="reside, snow100k, rain13k, lolv1, gopro, lhp, revide, toled, poled, lolblur, cdd, or paired: any "
+            "input and target side by side.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The manifest to write.")],
+    split: Annotated[str, typer.Option(metavar="train|val|test|all", help="Only the pairs of this split.")] = "all",
+    variant: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Other degraded images: gopro blur_gamma, cdd low_haze, ..."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Manifest that should share no picture with this one; repeatable."),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Open no image: pair names and count, nothing else.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that was found as JSON.")] = None,
+) -> None:
+    """Find the pairs of a published data set, check every file, write the manifest of those that can be used.
+
+    Exit code 0 if a manifest was written, whatever problems were told of; 2 if there are no pairs.
+    """
+    with reporting():
+        if no_check and against:
+            raise UserError("--against compares pictures, which --no-check does not open")
+
+        from ..data import audit
+        from ..data.layouts import scan
+        from ..data.manifest import check_place, read_manifest, write_json, write_manifest
+
+        others = {str(path): read_manifest(path) for path in against or ()}
+        index = scan(layout, root, split, variant)
+        for place in filter(None, (out, report)):
+            check_place(place)
+        with _checking() as progress:
+            result = audit.audit_index(index, not no_check, others, progress)
+        if report is not None:
+            write_json(audit.as_report(result), report)
+        for line in (*audit.count_lines(result.counts), *audit.problem_lines(result, index.root)):
+            typer.echo(one_line(line))
+        if not result.pairs:
+            raise UserError(f"{root}: none of {len(index.complete)} pairs can be used")
+        write_manifest(result.pairs, out)
+        left_out = len(index.complete) - len(result.pairs)
+        typer.echo(f"{len(result.pairs):,} pairs in {out}" + (f", {left_out:,} left out" if left_out else ""))
+        if len({entry.split for entry in result.pairs}) > 1:
+            typer.echo("the manifest holds several splits; to train on one of them, write it with --split train")
+
+
+@contextmanager
+def _checking() -> Iterator[Callable[[int, int], None]]:
+    """What shows how many files have been checked. The bar is for terminals only."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@data_app.command("speed")
+def data_speed(
+    data: Annotated[list[str] | None, typer.Option(metavar="DIR", help="Folder of clean photographs.")] = None,
+    pairs: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Manifest of real pairs.")] = None,
+    size: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode and degrade; 0: none of their own.")] = 0,
+    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 20.0,
+) -> None:
+    """Images per second of decoding, cutting and degrading alone. While training, RUN/log.jsonl has "waiting"."""
+    with reporting():
+        from ..data.pairs import PairSource, Source
+        from ..training.replay import loader_speed
+
+        source = PairSource([Source.parse(t) for t in data or ()], [Source.parse(t) for t in pairs or ()])
+        typer.echo(f"{loader_speed(source, size, workers, seconds):.1f} images/s of {size}x{size}, {workers} workers")
