@@ -71,13 +71,13 @@ def find_pairs(
 
 
 def task_named(text: str) -> str:
-    """One of TASKS if a folder's name or a manifest's degradation begins with it ("haze_sots", "Low-light"), else it."""
+    """The one of TASKS that a folder ("haze_sots") or a manifest ("Low-light") means, or else the text as it is."""
     published = {name.lower(): task for task, name in PUBLISHED_NAMES.items()}
     lower = text.lower()
     if lower in published:
         return published[lower]
     first = re.split(r"[_\-. ]", lower)[0]
-    return first if first in TASKS and "+" not in lower else text
+    return first if first in TASKS else text
 
 
 def _in_root(root: Path) -> list[Pair]:
@@ -127,7 +127,7 @@ def _in_manifest(manifest: Path) -> list[Pair]:
 
 def _without_repeats(pairs: Sequence[Pair]) -> list[Pair]:
     """Pairs listed once each, with names that are unique in their data set (GoPro repeats the names of its files)."""
-    targets = {}
+    targets: dict[tuple[str, Path], Path | None] = {}
     for pair in pairs:
         key = (pair.dataset, pair.input)
         if targets.setdefault(key, pair.target) != pair.target:
