@@ -1,0 +1,31 @@
+"""What is computed of an image: by name, with the library that does it. See docs/evaluation.md for the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...errors import UserError
+from . import by_pyiqa, by_scikit_image, piqe, structure
+from .metric import Metric, Scorer, version_of
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*by_scikit_image.METRICS, *structure.METRICS, *piqe.METRICS, *by_pyiqa.METRICS)
+}
+
+
+def find_metric(name: str) -> Metric:
+    """By name, `pyiqa:NAME` too. Raises UserError for an unknown one, and for one of pyiqa where that is missing."""
+    if name.startswith(by_pyiqa.PREFIX):
+        return by_pyiqa.pyiqa_metric(name)
+    try:
+        return METRICS[name]
+    except KeyError:
+        raise UserError(f"no metric {name}; there are {', '.join(METRICS)} and pyiqa:NAME") from None
+
+
+def find_metrics(names: Iterable[str]) -> list[Metric]:
+    """As `find_metric`, each once."""
+    return [find_metric(name) for name in dict.fromkeys(names)]
+
+
+__all__ = ["METRICS", "Metric", "Scorer", "find_metric", "find_metrics", "version_of"]
