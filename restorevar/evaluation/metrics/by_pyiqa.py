@@ -1,7 +1,7 @@
 """Metrics of pyiqa: LPIPS, MUSIQ, CLIP-IQA as in the paper, and by `pyiqa:NAME` whatever else it has.
 
-pyiqa (IQA-PyTorch) is under the PolyForm Noncommercial licence, downloads weights when a metric is first used, and needs
-torchvision: hence an extra of its own, imported only when one of its metrics is asked for.
+pyiqa (IQA-PyTorch) is under the PolyForm Noncommercial licence, downloads weights when a metric is first used, and
+needs torchvision: hence an extra of its own, imported only when one of its metrics is asked for.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ def _psnr(device: str) -> Scorer:
     psnr = need_eval("skimage.metrics").peak_signal_noise_ratio
 
     def score(image: np.ndarray, reference: np.ndarray | None) -> float:
+        assert reference is not None
         return IDENTICAL if np.array_equal(image, reference) else float(psnr(reference, image, data_range=1))
 
     return score
@@ -83,9 +84,7 @@ METRICS = (
         _ssim(gaussian_weights=True, sigma=1.5, use_sample_covariance=False),
     ),
     Metric("ciede2000", "CIEDE2000", False, True, _LIBRARY, "mean over pixels, sRGB, D65", _ciede2000, True, digits=2),
-    Metric(
-        "sharpness", "Sharpness", True, False, _LIBRARY, "mean Sobel gradient of luma, of 255", _sharpness, digits=2
-    ),
+    Metric("sharpness", "Sharpness", True, False, _LIBRARY, "mean Sobel gradient, of 255", _sharpness, digits=2),
     Metric("blur", "Blur", False, False, _LIBRARY, "blur_effect of luma (Crete et al. 2007), 0 to 1", _blur),
     Metric("noise", "Noise", False, False, _LIBRARY, "estimate_sigma (wavelets), of 255", _noise, digits=2),
 )

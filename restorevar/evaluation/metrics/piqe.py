@@ -1,7 +1,7 @@
 """PIQE: distortion of the active blocks of an image, without reference and without trained weights.
 
-N. Venkatanath et al., "Blind image quality evaluation using perception based features", NCC 2015. Where the paper leaves
-something open, as MATLAB's function `piqe` does it, which is what others compare with.
+N. Venkatanath et al., "Blind image quality evaluation using perception based features", NCC 2015. Where the paper
+leaves something open, as MATLAB's function `piqe` does it, which is what others compare with.
 """
 
 from __future__ import annotations
