@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .models import Model, ModelConfig, build_model, kind_of
 from .models.kinds import CONFIGS
 
@@ -132,7 +132,7 @@ def _download(repository: str) -> Path:
         config = hf_hub_download(repository, CONFIG)
         hf_hub_download(repository, WEIGHTS)
     except Exception as error:  # the hub raises many kinds: missing, private, offline
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise UserError(f"model {repository!r} could not be fetched from the Hugging Face Hub: {cause}") from None
     return Path(config).parent
 

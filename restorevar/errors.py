@@ -8,3 +8,8 @@ class UserError(Exception):
 
     The command line prints it and exits; in Python it is an ordinary exception.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, for a message of one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

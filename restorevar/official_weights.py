@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .checkpoints import save_model
-from .errors import UserError
+from .errors import UserError, first_line
 from .models import RefinerConfig, RestoreVAR, RestoreVARConfig, ScaleSchedule, TransformerConfig, VQVAEConfig
 from .models.config import PAPER_SIDES, VAR_256_SIDES
 from .models.rope import rope_table
@@ -332,8 +332,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds more than tensors, or is no checkpoint; refused") from None
     except Exception as error:  # torch raises many kinds for damaged archives
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a readable checkpoint ({cause})") from None
+        raise UserError(f"{path}: not a readable checkpoint ({first_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a flat state dict of tensors")
     return state

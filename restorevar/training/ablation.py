@@ -21,7 +21,7 @@ from torch import Tensor
 from ..checkpoints import WEIGHTS, load_model
 from ..data.mixes import CLEAN
 from ..data.pairs import PairSource, Source, to_model
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..models import RestoreVAR, RestoreVARConfig
 from ..models import config as presets
 from .losses import psnr, ssim
@@ -169,7 +169,7 @@ def _row(study: _Study, variant: Variant) -> Row:
     try:
         return study.measure(study.train(variant), row)
     except Exception as error:  # whatever one variant may cause, the others can still be trained
-        row.error = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        row.error = first_line(error)
         return row
 
 

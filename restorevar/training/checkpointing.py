@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checkpoints import file_sha256
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 STATE = "state.json"
 Tensors = dict[str, Tensor]
@@ -57,7 +57,7 @@ class Checkpoints:
             part.rename(final)
         except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
             shutil.rmtree(part, ignore_errors=True)
-            cause = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+            cause = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"{final}: the checkpoint could not be written ({cause}); the one before is kept") from None
         for old in self.all()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
@@ -73,8 +73,7 @@ class Checkpoints:
             try:
                 return _load(folder)
             except Exception as error:  # whatever a damaged file may cause
-                cause = (str(error).splitlines() or [type(error).__name__])[0]
-                warn(f"{folder}: damaged checkpoint passed over ({cause})")
+                warn(f"{folder}: damaged checkpoint passed over ({first_line(error)})")
         return None
 
     def clear(self) -> None:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..models import Model, RestoreVAR
 from ..models.autoencoder import Encoder, Level
 
@@ -267,13 +267,13 @@ def _download(architecture: Architecture) -> Weights:
     except Exception as error:  # missing, or built for another torch, which fails in many ways
         raise UserError(
             f"the weights of {architecture.name} are downloaded by torchvision, which cannot be imported "
-            f"({_first_line(error)}): pip install torchvision, {remedy}"
+            f"({first_line(error)}): pip install torchvision, {remedy}"
         ) from None
     try:
         return getattr(models, architecture.weights).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network (URLError is an OSError), a full disk, a wrong hash
         raise UserError(
-            f"the weights of {architecture.name} could not be downloaded ({_first_line(error)}): try again, {remedy}"
+            f"the weights of {architecture.name} could not be downloaded ({first_line(error)}): try again, {remedy}"
         ) from None
 
 
@@ -318,11 +318,7 @@ def _load_state(path: Path) -> Weights:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways
-        raise UserError(f"{path}: not readable as a state dict ({_first_line(error)})") from None
+        raise UserError(f"{path}: not readable as a state dict ({first_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a state dict, which has a tensor for every name")
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
