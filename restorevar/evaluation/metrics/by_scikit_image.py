@@ -64,7 +64,8 @@ def _noise(device: str) -> Scorer:
 
     def score(image: np.ndarray, reference: np.ndarray | None) -> float:
         channels = 2 if image.ndim == 3 else None
-        return float(255 * estimate(image, average_sigmas=True, channel_axis=channels))
+        # Coefficients of exactly zero are passed over there, so flat areas must not be a rounding error away from it.
+        return float(estimate(image * 255.0, average_sigmas=True, channel_axis=channels))
 
     return score
 

@@ -77,7 +77,7 @@ def gmsd(a: np.ndarray, b: np.ndarray) -> float:
     """Of two planes [H, W] in [0, 1]: how unevenly the similarity of their gradients is spread. 0 is equal."""
     a, b = (_gradient(_halved(plane.astype(np.float64))) for plane in (a, b))
     similarity = (2 * a * b + _T) / (a * a + b * b + _T)
-    return float(np.std(similarity, ddof=1))
+    return float(np.std(similarity))
 
 
 def _gradient(plane: np.ndarray) -> np.ndarray:
