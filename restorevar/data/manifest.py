@@ -80,13 +80,18 @@ def write_manifest(entries: Iterable[Entry], path: str | os.PathLike[str]) -> No
 
 
 def write_json(value: Any, path: str | os.PathLike[str]) -> None:
-    """Write JSON to a temporary name and move it to `path`, making its folder. Raises UserError."""
+    """Write JSON, whole or not at all, making the folder. Raises UserError."""
+    write_text(json.dumps(value, indent=1) + "\n", path)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write to a temporary name and move it to `path`, making its folder. Raises UserError."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, path)
         except BaseException:  # an interrupt from the keyboard too
             temporary.unlink(missing_ok=True)

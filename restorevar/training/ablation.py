@@ -18,17 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints import WEIGHTS, load_model
+from ..checkpoints import load_model
+from ..data.manifest import write_json, write_text
 from ..data.mixes import CLEAN
 from ..data.pairs import PairSource, Source, to_model
 from ..errors import UserError, first_line
 from ..models import RestoreVAR, RestoreVARConfig
 from ..models import config as presets
-from .losses import psnr, ssim
+from .losses import differences, psnr, ssim
 from .overrides import apply_overrides
 from .recipes import STAGE_GROUPS, ablation, ablation_model, compact
 from .reporting import Report
-from .run import make_accelerator, parse_budget
+from .run import make_accelerator, parse_budget, starting_model
 from .trainer import Schedule, Setting, Stage, fit
 
 FULL = "full"
@@ -230,7 +231,8 @@ class _Study:
             return
         folder.mkdir(parents=True, exist_ok=True)
         seed = self.options.seed + variant.seed
-        model = _starting_model(folder, parent, config, seed)
+        torch.manual_seed(seed)  # of whatever starts anew
+        model = starting_model(folder, None if parent is None else str(parent / "model"), config)
         accelerator = make_accelerator(self.options.device, self.options.precision)
         model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.source.seed = seed
@@ -300,9 +302,8 @@ class _Study:
 
     def write(self) -> None:
         rows, bounds = ([_plain(row) for row in rows] for rows in (self.ordered(), self.bounds))
-        text = json.dumps({"about": self.about, "bounds": bounds, "rows": rows}, indent=1)
-        _replace_file(self.out / "ablation.json", text + "\n")
-        _replace_file(self.out / "ablation.md", table([*self.bounds, *self.ordered()]) + "\n")
+        write_json({"about": self.about, "bounds": bounds, "rows": rows}, self.out / "ablation.json")
+        write_text(table([*self.bounds, *self.ordered()]) + "\n", self.out / "ablation.md")
 
     def _read(self) -> None:
         path = self.out / "ablation.json"
@@ -325,18 +326,6 @@ def _share_out(budget: float, stages: Sequence[Stage]) -> dict[str, float]:
     return {stage.name: budget * stage.share / whole for stage in stages}
 
 
-def _starting_model(folder: Path, parent: Path | None, config: RestoreVARConfig, seed: int) -> RestoreVAR:
-    """What an earlier stage of this run left; or a new model with the weights of `parent` that fit it."""
-    torch.manual_seed(seed)
-    model = RestoreVAR(config)
-    given = folder if (folder / "model" / WEIGHTS).is_file() else parent
-    if given is not None:
-        saved, fresh = load_model(str(given / "model")).model.state_dict(), model.state_dict()
-        fitting = {k: v for k, v in saved.items() if k in fresh and fresh[k].shape == v.shape}
-        model.load_state_dict(fresh | fitting)
-    return model
-
-
 def _plain(row: Row) -> dict[str, Any]:
     """For JSON, which has no NaN: what was not measured is null."""
     return {name: None if value != value else value for name, value in asdict(row).items()}
@@ -353,8 +342,7 @@ def _coded(model: RestoreVAR, clean_B3HW: Tensor) -> Tensor:
 
 def _sharpness(image_B3HW: Tensor) -> float:
     """Mean absolute difference between neighbouring pixels: blur lowers it, invented texture raises it."""
-    across = (image_B3HW[..., 1:] - image_B3HW[..., :-1]).abs().mean()
-    down = (image_B3HW[..., 1:, :] - image_B3HW[..., :-1, :]).abs().mean()
+    across, down = (difference.abs().mean() for difference in differences(image_B3HW))
     return float(across + down)
 
 
@@ -366,12 +354,6 @@ def _seconds(model: RestoreVAR, side: int, device: str, repeats: int = 8) -> flo
         model.restore(image, fidelity=0.0).cpu()  # the copy waits for the device
         times.append(time.perf_counter() - began)
     return min(times)
-
-
-def _replace_file(path: Path, text: str) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 # ---------------------------------------------------------------------------------------------------- the table

@@ -30,9 +30,11 @@ def ssim(a_B3HW: Tensor, b_B3HW: Tensor, window: int = 7) -> Tensor:
 
 def gradient_l1(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
     """L1 between horizontal and vertical differences: edges count, flat tone does not."""
-
-    def differences(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-
     pairs = zip(differences(a_B3HW.float()), differences(b_B3HW.float()), strict=True)
     return sum((F.l1_loss(x, y) for x, y in pairs), start=torch.zeros((), device=a_B3HW.device))
+
+
+def differences(image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Of horizontal and of vertical neighbours: (B, 3, H, W - 1) and (B, 3, H - 1, W)."""
+    across = image_B3HW[..., 1:] - image_B3HW[..., :-1]
+    return across, image_B3HW[..., 1:, :] - image_B3HW[..., :-1, :]

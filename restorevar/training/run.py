@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..checkpoints import WEIGHTS, load_model
+from ..data.manifest import write_json
 from ..data.pairs import PairSource, Source
 from ..errors import UserError
 from ..models import Model, ModelConfig, RestoreVARConfig, build_model
@@ -108,7 +108,7 @@ def train(out: Path, options: Options) -> Path:
         active=accelerator.is_main_process,
     )
     torch.manual_seed(options.seed)
-    model = _starting_model(out, options.init, config, report)
+    model = starting_model(out, options.init, config, lambda line: report.warn(line, 0, 0.0))
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     setting = Setting(
         source,
@@ -127,7 +127,7 @@ def train(out: Path, options: Options) -> Path:
         for stage in stages:
             fit(model, stage, setting)
             if options.shard:  # its weights are in pieces now: the next stage starts from the file
-                model = _starting_model(out, None, config, report).to(accelerator.device)
+                model = starting_model(out, None, config).to(accelerator.device)
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
     finally:
@@ -150,8 +150,13 @@ def make_accelerator(device: str, precision: torch.dtype) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=names[precision], kwargs_handlers=handlers)
 
 
-def _starting_model(out: Path, init: str | None, config: ModelConfig, report: Report) -> Model:
-    """What an earlier stage of this run left, or else `init`: whatever of its weights fits this model."""
+def starting_model(
+    out: Path, init: str | None, config: ModelConfig, warn: Callable[[str], None] = lambda line: None
+) -> Model:
+    """What an earlier stage of this run left, or else `init`: whatever of its weights fits this model.
+
+    `warn` hears which parts start anew beside weights that fit. Raises UserError where none fits.
+    """
     trained = out / "model"
     source = str(trained) if (trained / WEIGHTS).is_file() else init
     if source is None:
@@ -168,7 +173,7 @@ def _starting_model(out: Path, init: str | None, config: ModelConfig, report: Re
         raise UserError(f"{source}: none of its weights fits this model")
     model.load_state_dict(wanted | fitting)
     if new := sorted({name.split(".")[0] for name in wanted.keys() - fitting.keys()}):
-        report.warn(f"{source}: {len(wanted) - len(fitting)} tensors of {', '.join(new)} start anew", 0, 0.0)
+        warn(f"{source}: {len(wanted) - len(fitting)} tensors of {', '.join(new)} start anew")
     return model
 
 
@@ -192,4 +197,4 @@ def _describe(out: Path, options: Options, config: ModelConfig, source: PairSour
         "command": sys.argv[1:],
         "model": config.to_dict(),
     }
-    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
+    write_json(about, out / "run.json")
