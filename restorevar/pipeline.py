@@ -6,6 +6,7 @@ model in overlapping windows (tiling.py), after a pass over the whole photo, shr
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -74,10 +75,7 @@ class Restorer:
         self.name, self.sha256, self.log = name, sha256, log
         self.unit = model.config.downsample
         self.tile = _check_tile(model, tile)
-        try:
-            self.fidelity = model.fidelity_weight(fidelity)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        self.fidelity = _check_fidelity(model, fidelity)
         self.model = prepare(model, self.device, self.dtype)
         self.batch = self._check_batch(batch)
 
@@ -103,6 +101,12 @@ class Restorer:
             batch=batch,
             fidelity=fidelity,
         )
+
+    def at_fidelity(self, weight: float | None) -> Restorer:
+        """The same model with another weight, without loading it anew. Raises UserError as the constructor."""
+        other = copy.copy(self)
+        other.fidelity = _check_fidelity(self.model, weight)
+        return other
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -170,26 +174,36 @@ class Restorer:
 
     def restore_pixels(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Pixels [H, W, 3] of uint8 or uint16, restored, as a new array of the same shape and dtype."""
+        return self._restore(rgb, rgb.dtype, progress or _ignore)
+
+    def restore_floats(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """As `restore_pixels`, but float32 in [0, 1]: what the model gives, before rounding. For measurements."""
+        return self._restore(rgb, np.dtype(np.float32), progress or _ignore)
+
+    def _restore(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+        """Again with less at once until memory is enough. The result is of `dtype`."""
         while True:
             window = self._window(*rgb.shape[:2])
             try:
-                return self._restore_windows(rgb, window, progress or _ignore)
+                return self._restore_windows(rgb, dtype, window, progress)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
             # Here, not above: while the exception is handled, it keeps the tensors alive.
             self._make_room(window)
 
-    def _restore_windows(self, rgb: np.ndarray, window: tuple[int, int], progress: Progress) -> np.ndarray:
-        """Plan, anchor, restore, blend: rows of integers come out as soon as they are final."""
+    def _restore_windows(
+        self, rgb: np.ndarray, dtype: np.dtype[Any], window: tuple[int, int], progress: Progress
+    ) -> np.ndarray:
+        """Plan, anchor, restore, blend: rows of pixels come out as soon as they are final."""
         height, width, _ = rgb.shape
         side = max(window)
         plan = tiling.plan(height, width, window, overlap=int(side * OVERLAP))
         tone = self._tone(rgb, side) if len(plan) > 1 else None
-        restored = np.empty_like(rgb)
+        restored = np.empty(rgb.shape, dtype)
         windows = self._stream(rgb, plan, window, tone, progress)
         for top, rows in tiling.merge_bands(windows, plan):
-            restored[top : top + rows.shape[1]] = from_tensor(rows, rgb.dtype)
+            restored[top : top + rows.shape[1]] = from_tensor(rows, dtype)
         return restored
 
     def _stream(
@@ -282,6 +296,13 @@ def _check_tile(model: Model, tile: int | str) -> int | None:
     if not model.config.any_window and tile != native:
         raise UserError(f"this model takes tiles of {native} pixels only, not {tile}")
     return _round_up(tile, unit)
+
+
+def _check_fidelity(model: Model, weight: float | None) -> float:
+    try:
+        return model.fidelity_weight(weight)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -346,3 +346,25 @@ def test_sixteen_bits_survive_reading_to_writing(tmp_path: Path) -> None:
     write_photo(tmp_path / "deep.png", Photo(pixels))
     restored = restorer(tile=64).restore_photo(read_photo(tmp_path / "deep.png"))
     assert np.abs(restored.rgb.astype(int) - pixels).max() <= 1
+
+
+# --------------------------------------------------------------------------------------------- for measurements
+
+
+@pytest.mark.parametrize("height, width", [(50, 70), (150, 90)])
+def test_floats_are_the_pixels_before_rounding(tiny: RestoreVAR, height: int, width: int) -> None:
+    pixels = noise(height, width, 3)
+    floats = restorer(tiny, tile=64).restore_floats(pixels)
+    assert floats.dtype == np.float32 and 0 <= floats.min() and floats.max() <= 1
+    assert np.array_equal(np.round(floats * 255), restorer(tiny, tile=64).restore_pixels(pixels))
+    assert not np.array_equal(floats * 255, np.round(floats * 255))
+
+
+def test_another_fidelity_without_loading_anew(tiny: RestoreVAR) -> None:
+    pixels = noise(64, 64, 3)
+    first = restorer(tiny, fidelity=0.0)
+    other = first.at_fidelity(1.0)
+    assert other.model is first.model and (first.fidelity, other.fidelity) == (0.0, 1.0)
+    assert np.array_equal(other.restore_floats(pixels), restorer(tiny, fidelity=1.0).restore_floats(pixels))
+    with pytest.raises(UserError):
+        first.at_fidelity(2.0)

@@ -21,12 +21,14 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 def from_tensor(tensor: torch.Tensor, dtype: np.dtype[Any] | type = np.uint8) -> np.ndarray:
     """A finite tensor [C, H, W] as pixels [H, W, C] of `dtype`; -1 and 1 are the ends of its range.
 
-    Values are rounded to the nearest integer (half to even) and clipped. Undoes `to_tensor` exactly.
+    Values are clipped and, for integers, rounded to the nearest (half to even): `to_tensor` undone exactly. Floats
+    range from 0 to 1.
     """
-    peak = np.iinfo(dtype).max
+    whole = np.issubdtype(dtype, np.integer)
+    peak = np.iinfo(dtype).max if whole else 1
     # The copy is needed: the caller's tensor must survive the arithmetic in place.
     planes = tensor.detach().to("cpu", torch.float32, copy=True).add_(1).mul_(peak / 2)
-    pixels = planes.round_().clamp_(0, peak).numpy().astype(dtype)
+    pixels = (planes.round_() if whole else planes).clamp_(0, peak).numpy().astype(dtype)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
 
