@@ -1,0 +1,123 @@
+"""A table before it is Markdown, LaTeX or HTML: cells know their values, to mark the best and to sort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: Where the figures of a line are from. "weights" and "unmeasured": nowhere yet, its remedy says how.
+Source = Literal["paper", "measured", "weights", "unmeasured", "unknown"]
+
+WORDS: Mapping[Source, str] = {
+    "paper": "paper",
+    "measured": "measured",
+    "weights": "needs weights",
+    "unmeasured": "not yet measured",
+    "unknown": "not at hand",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """As printed, and the number behind it if it is one to compare."""
+
+    text: str
+    value: float | None = None
+
+
+EMPTY = Cell("-")
+
+
+@dataclass(frozen=True)
+class Column:
+    """`over`: what several neighbours stand below, such as a data set. `better` None: nothing is marked."""
+
+    title: str
+    over: str = ""
+    better: Literal["higher", "lower"] | None = None
+
+    @property
+    def heading(self) -> str:
+        return self.title + {"higher": " ↑", "lower": " ↓", None: ""}[self.better]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row.
+
+    group     lines of one group stand together under its name
+    contest   lines of one contest are compared: the best of each column is marked; "" competes with nobody
+    remedy    of lines without figures: the command that would give them, or a sentence
+    """
+
+    label: str
+    source: Source
+    cells: Sequence[Cell] = ()
+    group: str = ""
+    contest: str = ""
+    remedy: str = ""
+
+
+@dataclass
+class Table:
+    """`number` as in the paper, with a letter for ours ("1", "1b"), or a word; it is also the anchor."""
+
+    number: str
+    title: str
+    caption: str
+    first: str
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def name(self) -> str:
+        return f"Table {self.number}" if self.number[:1].isdigit() else ""
+
+    @property
+    def sourced(self) -> bool:
+        """Whether it has to be told where each line is from."""
+        return any(line.source != "measured" for line in self.lines)
+
+    def best(self) -> set[tuple[int, int]]:
+        """(line, column) of the best values of each contest with more than one entrant; equal ones are all best."""
+        found = set()
+        for contest in {line.contest for line in self.lines if line.contest}:
+            for c, column in enumerate(self.columns):
+                values = {
+                    i: value
+                    for i, line in enumerate(self.lines)
+                    if line.contest == contest and (value := _value(line, c)) is not None
+                }
+                if column.better and len(values) > 1:
+                    top = (max if column.better == "higher" else min)(values.values())
+                    found |= {(i, c) for i, value in values.items() if value == top}
+        return found
+
+    def remedies(self) -> list[str]:
+        """Each once, in order: their letters are their places."""
+        return list(dict.fromkeys(line.remedy for line in self.lines if line.remedy))
+
+    def groups(self) -> dict[str, list[int]]:
+        """Places of the lines of each group, in order."""
+        found: dict[str, list[int]] = {}
+        for i, line in enumerate(self.lines):
+            found.setdefault(line.group, []).append(i)
+        return found
+
+
+def _value(line: Line, column: int) -> float | None:
+    return line.cells[column].value if column < len(line.cells) else None
+
+
+def number(value: float | None, digits: int, note: str = "") -> Cell:
+    """Rounded as printed, so that what looks equal is equally good."""
+    if value is None:
+        return EMPTY
+    text = f"{value:.{digits}f}"
+    return Cell(text + note, float(text))
+
+
+def words(text: str | int | None) -> Cell:
+    return EMPTY if text is None else Cell(str(text))
