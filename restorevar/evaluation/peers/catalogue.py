@@ -1,0 +1,46 @@
+"""All peers by name, in the order of the paper's table 1."""
+
+from __future__ import annotations
+
+from ...errors import UserError
+from .autodir import AutoDIR
+from .awracle import AWRaCLe
+from .baseline import Regression
+from .dcpt import DCPT
+from .dfpir import DFPIR
+from .diff_plugin import DiffPlugin
+from .instructir import InstructIR
+from .no_op import NoOp
+from .peer import Peer
+from .pixwizard import PixWizard
+from .promptir import PromptIR
+from .published import PublishedRestoreVAR
+
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        PromptIR(),
+        InstructIR(),
+        AWRaCLe(),
+        DCPT(),
+        DFPIR(),
+        DiffPlugin(),
+        AutoDIR(),
+        PixWizard(),
+        PublishedRestoreVAR(),
+        Regression(),
+        NoOp(),
+    )
+}
+
+
+def available_peers() -> list[str]:
+    return list(PEERS)
+
+
+def find_peer(name: str) -> Peer:
+    """By name, upper or lower case. Raises UserError with the known ones."""
+    try:
+        return PEERS[name.lower()]
+    except KeyError:
+        raise UserError(f"no peer {name}; there are {', '.join(PEERS)}") from None

@@ -1,0 +1,50 @@
+"""DFPIR (Tian et al., CVPR 2025) through a loop of ours over its network: its test script knows its own data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from .command import Command
+from .drivers import copy_driver
+from .fitting import Fit
+from .job import Job
+from .peer import Facts, Peer, keys
+
+
+class DFPIR(Peer):
+    """Its test script goes on with random weights where the file is not found, drops keys that do not match, and puts
+    the PSNR into the names of its outputs. The loop does none of this.
+    """
+
+    name = "dfpir"
+    facts = Facts(
+        title="DFPIR",
+        source="https://github.com/TxpHome/DFPIR",
+        commit="b9ba223d655d2c174507c83527ba3958dfb90f7d",
+        licence="none",
+        weights="the 5D weights from the Drive folder of its README, given with --weights; CLIP ViT-B/32 is fetched "
+        "at the first run",
+        needs="Python 3.11, PyTorch 2.1.1, OpenAI CLIP, einops; a CUDA GPU",
+        notes=("knows no snow: neither does its row in table 1",),
+    )
+    files = ("net/model.py", "test_5D_DFPIR.py")
+    #: Word for word those it was trained with: they are labels rather than sentences.
+    texts: ClassVar[Mapping[str, str] | None] = {
+        "haze": "Hazy degradation with normal haze",
+        "rain": "Rain degradation with rain lines",
+        "lowlight": "Lowlight degradation",
+        "blur": "Blur degradation with motion blur",
+        "noise": "Gaussian noise with a standard deviation of 25",
+    }
+    fit = Fit(multiple=16)
+    options: ClassVar[Mapping[str, Any]] = {"prompt": "", "device": "auto"}
+
+    def write(self, job: Job) -> None:
+        copy_driver("dfpir.py", job)
+        self.write_list(job)
+
+    def commands(self, job: Job) -> list[Command]:
+        arguments = ("{python}", "{job}/driver/dfpir.py", "--checkout", "{checkout}", "--weights", "{weights}")
+        places = ("--list", "{job}/list.json", "--out", "{job}/out", "--device", str(job.options["device"]))
+        return [Command((*arguments, *places), keys(job.items))]
