@@ -93,9 +93,7 @@ def _read_mark(out: Path) -> dict[str, Any] | None:
 
 def _description(peer: Peer, job: Job, made_by: Run) -> dict[str, Any]:
     """What OUT/peer.json says. `settings` go into every row of scores."""
-    texts: ClassVar[Mapping[str, str] | None] = {
-        task: text for task in job.by_task() if (text := peer.text(task, job.options))
-    }
+    texts = {task: text for task in job.by_task() if (text := peer.text(task, job.options))}
     settings = {"checkout": made_by.checkout, "square": job.square, "options": dict(job.options), "texts": texts}
     settings = {name: value for name, value in settings.items() if value} | peer.settings(job)
     seconds = {
