@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -65,7 +67,10 @@ def _noise(device: str) -> Scorer:
     def score(image: np.ndarray, reference: np.ndarray | None) -> float:
         channels = 2 if image.ndim == 3 else None
         # Coefficients of exactly zero are passed over there, so flat areas must not be a rounding error away from it.
-        return float(estimate(image * 255.0, average_sigmas=True, channel_axis=channels))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            sigma = float(estimate(image * 255.0, average_sigmas=True, channel_axis=channels))
+        return 0.0 if math.isnan(sigma) else sigma  # not a number where nothing but flat is left
 
     return score
 

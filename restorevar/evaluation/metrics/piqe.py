@@ -59,9 +59,9 @@ def _impaired(blocks: np.ndarray) -> np.ndarray:
 def _noisy(blocks: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """[n] whether the two middle columns vary as the rest does, as noise would."""
     n = len(blocks)
-    middle = blocks[:, :, 7:9].reshape(n, -1)
+    middle = blocks[:, :, 7:9].reshape(n, 2 * BLOCK)
     # The second column to go is counted after the first has gone, in MATLAB's code: 7 and 9, not 7 and 8.
-    rest = np.delete(blocks, [7, 9], axis=2).reshape(n, -1)
+    rest = np.delete(blocks, [7, 9], axis=2).reshape(n, (BLOCK - 2) * BLOCK)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.nan_to_num(middle.std(axis=1, ddof=1) / rest.std(axis=1, ddof=1), nan=0.0, posinf=np.inf)
         beta = np.abs(deviation - ratio) / np.maximum(deviation, ratio)
