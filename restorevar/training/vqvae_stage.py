@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
-from ..models.quantizer import MultiScaleQuantizer
+from ..models.quantizer import MultiScaleQuantizer, Quantized
 from .image_loss import ImageLoss
 from .losses import psnr, ssim
 from .replay import Replay, Sample, Shapes
@@ -90,8 +90,36 @@ class AutoencoderStage(_OnCrops):
         return Preview([""] * 6, [list(image), list(model.vqvae.decode(model.vqvae.encode(image)))])
 
 
+class _WithRestarts(Stage):
+    """What the steps that train the codebook share: codes that nothing chooses restart."""
+
+    restart_every: int
+    restarts: Restarts
+
+    def quantize(self, model: RestoreVAR, latent_BCHW: Tensor) -> Quantized:
+        """In float32; the choices are counted."""
+        with torch.autocast(latent_BCHW.device.type, enabled=False):
+            quantized = model.vqvae.quantizer(latent_BCHW)
+        self.restarts.remember(latent_BCHW.detach(), quantized.latent_BCHW.detach(), quantized.tokens)
+        return quantized
+
+    def after_step(self, model: RestoreVAR, step: int) -> None:
+        """Restart codes that nothing chose since the last time."""
+        if (step + 1) % self.restart_every == 0:
+            self.restarts.restart()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.restarts.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.restarts.load_state(state)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["psnr_quantized"]
+
+
 @dataclass
-class CodebookStage(Stage):
+class CodebookStage(_WithRestarts):
     """Codebook and phi on the latents of the frozen autoencoder; unused codes restart from residuals."""
 
     schedule: Schedule
@@ -127,33 +155,17 @@ class CodebookStage(Stage):
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         latent = self.replay.batch(step, turn)["latent"].to(self.device)
-        with torch.autocast(latent.device.type, enabled=False):
-            quantized = model.vqvae.quantizer(latent)
-        self.restarts.remember(latent, quantized.latent_BCHW, quantized.tokens)
+        quantized = self.quantize(model, latent)
         left = (quantized.latent_BCHW - latent).square().mean() / latent.var()
         return {"loss": quantized.loss, "variance_left": left, "codes_used": self.restarts.share_used()}
-
-    def after_step(self, model: RestoreVAR, step: int) -> None:
-        """Restart codes that nothing chose since the last time."""
-        if (step + 1) % self.restart_every == 0:
-            self.restarts.restart()
-
-    def state(self) -> dict[str, Tensor]:
-        return self.restarts.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.restarts.load_state(state)
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         shape, task = (self.crop, self.crop), self.source.validation_tasks()[-1]
         return quantizer_figures(model, validation_images(self.source, shape, task, 32, self.device)[0])
 
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["psnr_quantized"]
-
 
 @dataclass
-class TokenizerStage(_OnCrops):
+class TokenizerStage(_WithRestarts, _OnCrops):
     """All of the VQVAE together: the image from quantized latents, VQ and commitment loss over the scales."""
 
     quantizer_weight: float = 1.0
@@ -171,29 +183,14 @@ class TokenizerStage(_OnCrops):
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         image = self._image(step, turn)
         latent = model.vqvae.encode(image).float()
-        with torch.autocast(latent.device.type, enabled=False):
-            quantized = model.vqvae.quantizer(latent)
-        self.restarts.remember(latent.detach(), quantized.latent_BCHW.detach(), quantized.tokens)
+        quantized = self.quantize(model, latent)
         output = model.vqvae.decode_unclamped(quantized.latent_BCHW)
         judged = self.judge(output, image, model.vqvae.decoder.conv_out.weight, step)
         loss = judged.pop("image") + self.quantizer_weight * quantized.loss
         return {"loss": loss, "vq": quantized.loss, "codes_used": self.restarts.share_used(), **judged}
 
-    def after_step(self, model: RestoreVAR, step: int) -> None:
-        if (step + 1) % self.restart_every == 0:
-            self.restarts.restart()
-
-    def state(self) -> dict[str, Tensor]:
-        return self.restarts.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.restarts.load_state(state)
-
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         return quantizer_figures(model, self._validation(model, 32))
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["psnr_quantized"]
 
 
 class Restarts:
