@@ -1,13 +1,21 @@
-"""`restorevar report`: results as the paper's tables, and as a page with pictures."""
+"""`restorevar report` and `restorevar results`: the paper's tables, and our own page of figures."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import app, one_line, reporting
+from .common import FAILED, app, fail, one_line, progress_bar, reporting
+
+if TYPE_CHECKING:
+    from ..evaluation.rows import Row
+    from ..evaluation.scoring import Listener
 
 
 @app.command()
@@ -45,3 +53,80 @@ def report(
         options = Options(results, out, format, reference, table or (), gallery, *([title] if title else []))
         told = write_report(options, lambda line: typer.echo(f"restorevar: warning: {one_line(line)}", err=True))
         typer.echo(f"{told} in {out}")
+
+
+@app.command()
+def results(
+    root: Annotated[
+        Path,
+        typer.Argument(metavar="ROOT", help="Held-out photos: clean/<set>, pairs/<set>/{input,target}, real/<kind>."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page of figures, Markdown.")] = Path(
+        "docs/results.md"
+    ),
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also a page of HTML with pictures, which are the photos' owners'."),
+    ] = None,
+    work: Annotated[
+        Path, typer.Option(metavar="DIR", help="Keeps pairs, rows and restored images: run again to go on.")
+    ] = Path("runs/results"),
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
+    fidelity: Annotated[float | None, typer.Option(metavar="W", help="Default: the model's own.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Default: restorevar-512 and saved-8bit; repeatable.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="psnr,ssim,...", help="Default: those without download.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many images of each set.")] = None,
+) -> None:
+    """Regenerate docs/results.md: a model on all held-out photos, two protocols side by side, with intervals.
+
+    Exit code: 0 all images scored, 1 some failed, 2 wrong usage.
+    """
+    with reporting():
+        from ..acceleration import pick_device
+        from ..evaluation import results as made
+        from ..evaluation.methods import ModelMethod
+        from ..pipeline import Restorer
+
+        options = made.Options(
+            root=root,
+            out=out,
+            work=work,
+            gallery=gallery,
+            protocols=protocol or made.PROTOCOLS,
+            metrics=metrics.split(",") if metrics else made.METRICS,
+            limit=limit,
+            device=str(pick_device(device)),
+            command=shlex.join(["restorevar", *sys.argv[1:]]),
+        )
+        with _telling() as listener:
+            method = ModelMethod(Restorer.from_pretrained(model, device, dtype), fidelity)
+            outcome = made.results(method, options, listener)
+        typer.echo(f"{len(outcome.rows)} scored images in {out}" + (f", pictures in {gallery}" if gallery else ""))
+        if outcome.missing:
+            raise typer.Exit(fail(f"{outcome.missing} images could not be scored", FAILED))
+
+
+@contextmanager
+def _telling() -> Iterator[Listener]:
+    """Lines of what fails, and on a terminal a bar for each protocol."""
+    from ..evaluation.scoring import Listener
+
+    def tell(line: str) -> None:
+        typer.echo(f"restorevar: {one_line(line)}", err=True)
+
+    if not sys.stderr.isatty():
+        yield Listener(note=tell, failed=tell)
+        return
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=None)
+
+        def progress(done: int, of: int, row: Row | None, again: bool) -> None:
+            bar.update(task, completed=done, total=of, description=row.protocol if row else "scoring")
+
+        yield Listener(note=tell, failed=tell, progress=progress)

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from .measured import INPUT, Measurements, Variant, metric_info
+from .paired_tables import is_clean
 
 #: Colours that all can tell apart (Okabe and Ito), those of them that are seen on white and on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a9bd0")
@@ -22,10 +23,10 @@ Values = Mapping[tuple[str, str], Sequence[tuple[str, float]]]
 
 
 def distributions(measurements: Measurements) -> list[str]:
-    """A plot for each protocol and each of its first metrics."""
+    """A plot for each protocol and each of its first metrics. Clean photographs have nothing to gain."""
     plots = []
     for protocol in measurements.protocols:
-        datasets = measurements.datasets(protocol)
+        datasets = [d for d in measurements.datasets(protocol) if not is_clean(measurements, d)]
         for metric in measurements.metrics(protocol)[:_METRICS]:
             values = _values(measurements, protocol, datasets, metric)
             if values:

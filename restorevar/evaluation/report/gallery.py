@@ -95,7 +95,7 @@ def _spread(rows: Mapping[str, Row], find: _Finder, count: int) -> Iterator[tupl
     ranks = [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
     for rank in dict.fromkeys(ranks):
         row = shown[rank]
-        place = f", rank {last - rank + 1} of {last + 1}" if metric else ""
+        place = f"; number {last - rank + 1} of {last + 1} by what it gained" if metric else ""
         yield row, f"{_scores(row)}{place}"
 
 

@@ -68,7 +68,7 @@ def _table(measurements: Measurements, protocol: str, datasets: Sequence[str], m
         notes.append(f"{metric} is taken for the better the higher; its library knows.")
     text = PROTOCOLS[protocol].text if protocol in PROTOCOLS else find_protocol(protocol).text
     return Table(
-        f"1b, {protocol}, {metric}",
+        f"ours, {protocol}, {metric}",
         f"Our held-out sets: {info.title}, {protocol}",
         f"{text}. {_ABOUT}",
         "method",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..metrics import METRICS
+from ..peers.catalogue import PEERS
 from ..rows import Row
 
 #: The degraded images themselves, scored beside every method.
@@ -45,6 +46,11 @@ class Variant:
     sha256: str
     settings: str
     label: str
+
+    def is_called(self, name: str) -> bool:
+        """Also by the paper's name of a peer: "RestoreVAR" is "restorevar-published" on the command line."""
+        peer = PEERS.get(self.method.lower())
+        return plain(name) in (plain(self.method), plain(peer.title) if peer else "")
 
 
 class Measurements:

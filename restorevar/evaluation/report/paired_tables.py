@@ -8,7 +8,7 @@ from ..protocols import find_protocol
 from ..statistics import difference
 from . import comparison, paper, remedies
 from .comparison import Compared
-from .measured import INPUT, Measurements, Variant, metric_info, plain
+from .measured import INPUT, Measurements, Variant, metric_info
 from .quality_tables import papers_datasets
 from .table import Line, Table
 
@@ -26,7 +26,8 @@ def table_8(measurements: Measurements) -> Table:
         found = _all(measurements, quality.protocol, datasets, quality.metrics, ours, other) if ours and other else []
         compared += found
         if not found:
-            remedy = remedies.quality(method if ours else "RestoreVAR", quality.protocol, quality.metrics)
+            remedy = remedies.quality(method, quality.protocol, quality.metrics)
+            remedy += "" if ours else "  (and the same of RestoreVAR: table 2)"
             missing.append(Line(f"RestoreVAR - {method}", "weights", remedy=remedy))
     lines = [*comparison.lines(compared, "RestoreVAR"), *missing, Line("the paper's figures", "unknown")]
     caption = f"RestoreVAR less the other. {find_protocol(quality.protocol).text}. {comparison.ABOUT}"
@@ -34,13 +35,20 @@ def table_8(measurements: Measurements) -> Table:
 
 
 def paired_table(
-    measurements: Measurements, protocol: str, datasets: Sequence[str], reference: Variant, *, each: bool = False
+    measurements: Measurements,
+    protocol: str,
+    datasets: Sequence[str],
+    reference: Variant,
+    *,
+    each: bool = False,
+    metrics: Sequence[str] | None = None,
 ) -> Table | None:
     """`reference` less every other method and the degraded input, all data sets together or each by itself.
 
     Clean photographs are left out where the input is the other: there is nothing to gain. None without a comparison.
     """
-    metrics = measurements.metrics(protocol, datasets)
+    known = measurements.metrics(protocol, datasets)
+    chosen = known if metrics is None else [name for name in metrics if name in known]
     compared: list[Compared] = []
     for other in measurements.variants:
         if other == reference:
@@ -48,11 +56,11 @@ def paired_table(
         against = [d for d in datasets if other.method != INPUT or not is_clean(measurements, d)]
         for names in [[d] for d in against] if each else [against]:
             group = names[0] if each else ""
-            compared += _all(measurements, protocol, names, metrics, reference, other, group)
+            compared += _all(measurements, protocol, names, chosen, reference, other, group)
     if not compared:
         return None
-    number = f"8b, {protocol}" + (", each data set" if each else "")
-    title = f"Paired differences, {protocol}" + (", data set by data set" if each else ", all data sets")
+    number = f"ours, {protocol}, " + ("each" if each else "all")
+    title = f"Our held-out sets: paired differences, {protocol}, " + ("each set" if each else "all sets together")
     caption = (
         f"{reference.label} less the other. {find_protocol(protocol).text}. {comparison.ABOUT} "
         "Clean photographs as input are left out where the other is the degraded input."
@@ -66,7 +74,7 @@ def is_clean(measurements: Measurements, dataset: str) -> bool:
 
 
 def _named(measurements: Measurements, method: str) -> Variant | None:
-    return next((v for v in measurements.methods() if plain(v.method) == plain(method)), None)
+    return next((v for v in measurements.methods() if v.is_called(method)), None)
 
 
 def _all(

@@ -46,19 +46,20 @@ def quality_table(quality: paper.Quality, measurements: Measurements) -> Table:
     shown = [*quality.datasets, *([AVERAGE] if average else [])]
     infos = [metric_info(name) for name in quality.metrics]
     columns = [Column(i.title, over, "higher" if i.higher_is_better else "lower") for over in shown for i in infos]
-    variants = _by_method(measurements, quality, datasets)
+    variants = [v for v in measurements.variants if _is_scored(v, measurements, quality, datasets)]
     lines, notes = [], []
     for group, methods in (("regression", paper.REGRESSION), ("generative", paper.GENERATIVE)):
         for method in methods:
             cells = _paper_cells(quality, method, average)
             lines.append(Line(method, "paper", cells, group=group, contest=group))
-            own = variants.pop(plain(method), [])
+            own = [variant for variant in variants if variant.is_called(method)]
+            variants = [variant for variant in variants if variant not in own]
             lines += [_measured(quality, measurements, v, datasets, average, group) for v in own]
             notes += [_count(quality, measurements, v, datasets) for v in own]
             if not own:
                 remedy = remedies.quality(method, quality.protocol, quality.metrics)
                 lines.append(Line(method, "weights", group=group, remedy=remedy))
-    for variant in (v for each in variants.values() for v in each):
+    for variant in variants:
         group = "measured besides"
         lines.append(_measured(quality, measurements, variant, datasets, average, group))
         notes.append(_count(quality, measurements, variant, datasets))
@@ -66,15 +67,10 @@ def quality_table(quality: paper.Quality, measurements: Measurements) -> Table:
     return Table(quality.number, quality.title, caption, "method", columns, lines, notes)
 
 
-def _by_method(
-    measurements: Measurements, quality: paper.Quality, datasets: Mapping[str, str]
-) -> dict[str, list[Variant]]:
-    """Variants with scores for this table; the degraded input is one."""
-    found: dict[str, list[Variant]] = {}
-    for variant in measurements.variants:
-        if any(_scores(quality, measurements, variant, name, m) for name in datasets.values() for m in quality.metrics):
-            found.setdefault(plain(variant.method), []).append(variant)
-    return found
+def _is_scored(
+    variant: Variant, measurements: Measurements, quality: paper.Quality, datasets: Mapping[str, str]
+) -> bool:
+    return any(_scores(quality, measurements, variant, d, m) for d in datasets.values() for m in quality.metrics)
 
 
 def _scores(
@@ -117,12 +113,11 @@ def _measured(
 
 
 def _count(quality: paper.Quality, measurements: Measurements, variant: Variant, datasets: Mapping[str, str]) -> str:
-    """How many images, and where only the data set's name says that they are the paper's."""
+    """How many images, and of which metrics fewer."""
     counts = []
     for known, dataset in datasets.items():
         sizes = [len(_scores(quality, measurements, variant, dataset, m)) for m in quality.metrics]
+        fewer = [f"{metric_info(m).title} {n}" for m, n in zip(quality.metrics, sizes, strict=True) if n < max(sizes)]
         if max(sizes):
-            counts.append(
-                f"{known} {max(sizes)}" + (f" (some metrics {min(sizes)})" if min(sizes) < max(sizes) else "")
-            )
+            counts.append(f"{known} {max(sizes)}" + (f" ({', '.join(fewer)})" if fewer else ""))
     return f"Images of {variant.label}: {', '.join(counts)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .measured import plain
+from ..peers.catalogue import PEERS
 
 #: Their figures in the paper are of weights that their readers cannot have.
 _RETRAINED = ("PromptIR", "AWRaCLe")
@@ -19,19 +19,30 @@ _BENCH = {
 }
 
 
+_SETTINGS = {
+    "refiner-none": "model.refiner.kind=none",
+    "refiner-diffusion": "model.refiner.kind=diffusion",
+    "refiner-no-hidden": "model.refiner.hidden=false",
+}
+
+
 def quality(method: str, protocol: str, metrics: Sequence[str]) -> str:
     """For tables 1 and 2."""
-    options = f"--manifest FILE --protocol {protocol} --metrics {','.join(metrics)} --json RESULTS"
-    command = f"restorevar evaluate --method {plain(method)} {options}"
-    if method in _RETRAINED:
-        return f"{command}  (the paper's figures are of its authors' retrained weights, which are not published)"
-    return command
+    score = f"--manifest FILE --protocol {protocol} --metrics {','.join(metrics)} --json RESULTS"
+    if method == "RestoreVAR":
+        convert = "restorevar convert --vae vae_restorevar.ckpt --transformer restorevar.pth -o DIR"
+        return f"{convert} && restorevar evaluate --model DIR --name RestoreVAR {score}"
+    peer = next(name for name, known in PEERS.items() if known.title == method)
+    run = f"restorevar peer run {peer} --manifest FILE --square 512 --checkout DIR -o OUTPUTS"
+    command = f"{run} && restorevar evaluate --method {peer} --outputs OUTPUTS {score}"
+    remark = "  (the paper's figures are of weights that its authors retrained, which are not published)"
+    return command + (remark if method in _RETRAINED else "")
 
 
 def speed(method: str) -> str:
     """For tables 5 and 6."""
     if method not in _BENCH:
-        return "restorevar bench does not run it: more than its network is needed to build it"
+        return "not run by restorevar bench: more than its network is needed to build it"
     return f"restorevar bench {_BENCH[method]} --json RESULTS"
 
 
@@ -40,14 +51,13 @@ def refiner(variant: str) -> str:
     if variant == "full":
         return quality("RestoreVAR", "restorevar-512", ("psnr", "ssim"))
     return (
-        "restorevar train --recipe paper_512 --pairs RESIDE --set "
-        + {
-            "refiner-none": "model.refiner.kind=none",
-            "refiner-diffusion": "model.refiner.kind=diffusion",
-            "refiner-no-hidden": "model.refiner.hidden=false",
-        }[variant]
+        f"restorevar train --recipe paper_512 --pairs MANIFEST --out RUN --set {_SETTINGS[variant]}  (then restorevar "
+        "evaluate --model RUN/model on RESIDE)"
     )
 
 
-STUDY = "restorevar study make METHOD=DIR ... --input DIR -o PAGE, then restorevar study analyze RATINGS... --key KEY --json RESULTS"  # noqa: E501
+STUDY = (
+    "restorevar study make METHOD=DIR ... --input DIR -o PAGE  (and, when ratings have come back, "
+    "restorevar study analyze RATINGS... --key KEY --json RESULTS)"
+)
 PARTS = "restorevar bench --model paper --json RESULTS"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..statistics import mean_of
 from . import paper, remedies
-from .measured import Measurements, plain
+from .measured import Measurements
 from .quality_tables import papers_datasets
 from .table import EMPTY, Cell, Column, Line, Table, number, words
 
@@ -141,7 +141,7 @@ def _published(measurements: Measurements) -> list[Cell] | None:
     quality = paper.TABLE_1
     dataset = papers_datasets(quality, measurements).get("RESIDE", "")
     for variant in measurements.methods():
-        if plain(variant.method) == "restorevar":
+        if variant.is_called("RestoreVAR"):
             values = [measurements.scores(variant, quality.protocol, dataset, m).values() for m in ("psnr", "ssim")]
             if all(values):
                 return [number(mean_of([*v]).mean, d) for v, d in zip(values, (2, 3), strict=True)]

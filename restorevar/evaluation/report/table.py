@@ -61,7 +61,7 @@ class Line:
 
 @dataclass
 class Table:
-    """`number` as in the paper, with a letter for ours ("1", "1b"), or a word; it is also the anchor."""
+    """`number` as in the paper, with a letter where ours has its shape ("4", "4b"), or words; it is also the anchor."""
 
     number: str
     title: str

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from ...errors import UserError
 from . import paper
 from .held_out_tables import held_out_tables
-from .measured import Measurements, Variant, plain
+from .measured import Measurements, Variant
 from .paired_tables import table_8
 from .quality_tables import quality_table
 from .sources import Results
 from .speed_tables import refiner_table, speed_table, table_4, table_10
 from .study_tables import table_3, table_7
-from .table import Column, Line, Table
+from .table import Column, Line, Table, words
 
 #: How a report may be shortened: `--table`.
 NUMBERS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "ours")
@@ -36,7 +36,7 @@ def all_tables(results: Results, reference: str | None = None, only: Sequence[st
         "8": lambda: [table_8(measurements)],
         "9": lambda: [table_9()],
         "10": lambda: [table_10(results.benches)],
-        "ours": lambda: held_out_tables(measurements, chosen),
+        "ours": lambda: [*held_out_tables(measurements, chosen), *methods_table(measurements)],
     }
     return [table for number in NUMBERS if not only or number in only for table in tables[number]()]
 
@@ -47,12 +47,26 @@ def table_9() -> Table:
     return Table("9", "Not at hand", caption, "row", [Column("")], [Line("table 9 of the paper", "unknown")])
 
 
+def methods_table(measurements: Measurements) -> list[Table]:
+    """What was measured, in full: weights, settings and the libraries that scored."""
+    lines = []
+    for variant in measurements.methods():
+        rows = [row for row in measurements.rows if (row.method, row.sha256) == (variant.method, variant.sha256)]
+        versions = dict.fromkeys(f"{name} {version}" for row in rows for name, version in row.versions.items())
+        cells = [words(variant.sha256[:12] or None), words(variant.settings), words(", ".join(versions) or None)]
+        lines.append(Line(variant.label, "measured", cells))
+    if not lines:
+        return []
+    columns = [Column("sha256"), Column("settings"), Column("scored with")]
+    return [Table("methods", "What was measured", "Weights or outputs by their hash.", "method", columns, lines)]
+
+
 def find_reference(measurements: Measurements, name: str | None) -> Variant | None:
     """By label or name; None if there is nothing measured. Raises UserError for a name that is not there."""
     methods = measurements.methods()
     if name is None:
         return next(iter(methods), None)
     for variant in methods:
-        if name == variant.label or plain(name) == plain(variant.method):
+        if name == variant.label or variant.is_called(name):
             return variant
     raise UserError(f"no results of {name}; there are those of {', '.join(v.label for v in methods) or 'no method'}")

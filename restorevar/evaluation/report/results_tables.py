@@ -1,0 +1,95 @@
+"""One model, the degraded input and what became of it, the protocols side by side: the tables of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..statistics import Difference, difference, mean_of
+from .measured import Measurements, Variant, metric_info
+from .paired_tables import is_clean, paired_table
+from .table import EMPTY, Cell, Column, Line, Table, number
+
+ALL = "all, each set counting alike"
+#: What p values are told of; those of all metrics would only thin out each other.
+_TESTED = ("psnr", "ssim")
+
+#: Scores of the input and of the result, image by image.
+Sets = list[tuple[list[float], list[float]]]
+
+
+def results_tables(measurements: Measurements) -> list[Table]:
+    """A table for each metric, then the tests under each protocol."""
+    (method,) = measurements.methods()
+    tables = [_table(measurements, method, metric) for metric in _metrics(measurements)]
+    for protocol in measurements.protocols:
+        for each in (False, True):
+            found = paired_table(
+                measurements, protocol, measurements.datasets(protocol), method, each=each, metrics=_TESTED
+            )
+            tables += [found] if found else []
+    return tables
+
+
+def _metrics(measurements: Measurements) -> list[str]:
+    return list(dict.fromkeys(name for protocol in measurements.protocols for name in measurements.metrics(protocol)))
+
+
+def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
+    info, protocols = metric_info(metric), measurements.protocols
+    columns = [
+        Column(title, protocol)
+        for protocol in protocols
+        for title in ("n", "input", "restored", "gain", "95 %, t", "95 %, bootstrap", "better in")
+    ]
+    datasets = list(dict.fromkeys(d for protocol in protocols for d in measurements.datasets(protocol)))
+    scored = [d for d in datasets if any(_sets(measurements, method, p, [d], metric) for p in protocols)]
+    kinds = {
+        "degraded": [d for d in scored if not is_clean(measurements, d) and not d.startswith("real-")],
+        "clean photographs as input": [d for d in scored if is_clean(measurements, d)],
+        "real photographs": [d for d in scored if d.startswith("real-")],
+    }
+    lines = []
+    for group, names in kinds.items():
+        for label, sets in _labelled(names):
+            cells = [c for p in protocols for c in _cells(_sets(measurements, method, p, sets, metric), metric)]
+            lines.append(Line(label, "measured", cells, group=group))
+    better = "higher" if info.higher_is_better else "lower"
+    caption = f"The {better} the better. Gain: restored less input, image by image."
+    return Table(f"results-{metric}", f"{info.title}: input and restored", caption, "data set", columns, lines)
+
+
+def _labelled(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    return [(name, [name]) for name in names] + ([(ALL, [*names])] if len(names) > 1 else [])
+
+
+def _sets(measurements: Measurements, method: Variant, protocol: str, datasets: Sequence[str], metric: str) -> Sets:
+    sets = []
+    for dataset in datasets:
+        before = measurements.scores(measurements.input(), protocol, dataset, metric)
+        after = measurements.scores(method, protocol, dataset, metric)
+        if both := [image for image in after if image in before]:
+            sets.append(([before[image] for image in both], [after[image] for image in both]))
+    return sets
+
+
+def _cells(sets: Sets, metric: str) -> list[Cell]:
+    if not sets:
+        return [EMPTY] * 7
+    info = metric_info(metric)
+    found: Difference = difference(*((after, before) for before, after in sets))
+    wins = found.wins if info.higher_is_better else 1 - found.wins
+    before, after = (mean_of(*values).mean for values in zip(*sets, strict=True))
+    return [
+        number(found.n, 0),
+        number(before, info.digits),
+        number(after, info.digits),
+        Cell(f"{found.mean:+.{info.digits}f}", found.mean),
+        _interval(found, "t", info.digits),
+        _interval(found, "bootstrap", info.digits),
+        Cell(f"{100 * wins:.0f} %", wins),
+    ]
+
+
+def _interval(found: Difference, kind: str, digits: int) -> Cell:
+    interval = getattr(found, kind)
+    return EMPTY if interval is None else Cell(f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}")
