@@ -83,7 +83,7 @@ def test_restoring_needs_no_extra():
     """The core runs without what only training, evaluation or development install."""
     hidden = "('skimage', 'scipy', 'tifffile', 'torchvision', 'hypothesis', 'pytest')"
     code = f"import sys\nfor name in {hidden}: sys.modules[name] = None\n"
-    for module in ("cli", "pipeline", "batch", "training.run", "evaluation.gains"):
+    for module in ("cli", "pipeline", "batch", "training.run", "evaluation.scoring"):
         code += f"import restorevar.{module}\n"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -1,4 +1,4 @@
-"""degrade, train, evaluate, convert, models: end to end through the command line."""
+"""degrade, train, convert, models: end to end through the command line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from typer.testing import CliRunner
 
 from restorevar import checkpoints
 from restorevar.cli import app
-from restorevar.errors import UserError
-from restorevar.evaluation.gains import Score, find_pairs, score, summarise
-from restorevar.models import RestoreVAR
-from restorevar.models.config import debug
+from restorevar.evaluation.pairs import find_pairs
 
 
 def run(*arguments):
@@ -63,8 +60,7 @@ def test_degrade_writes_seeded_pairs_and_the_published_manifest(photos, tmp_path
 
 def test_degrade_shrinks_and_makes_all_tasks(photos, tmp_path):
     assert run("degrade", photos / "p0.png", "-o", tmp_path / "a", "--max-side", "40").exit_code == 0
-    tasks = {task for task, _, _ in find_pairs(tmp_path / "a")}
-    assert tasks == {"haze", "rain", "snow", "lowlight", "blur"}
+    assert {pair.task for pair in find_pairs(tmp_path / "a")} == {"haze", "rain", "snow", "lowlight", "blur"}
     assert pixels(tmp_path / "a" / "snow" / "target" / "p0.png").shape == (32, 40, 3)
 
 
@@ -108,60 +104,6 @@ def test_train_mistakes(photos, tmp_path):
     for extra in (["--recipe", "nope"], ["--stage", "nope"], ["--budget", "soon"], ["--device", "abacus"]):
         result = run("train", "--data", photos, "--out", tmp_path / "run", *extra)
         assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1 and "Traceback" not in result.output
-
-
-def test_evaluate_names_its_protocol_and_logs_every_image(photos, model_folder, tmp_path):
-    run("degrade", photos, "-o", tmp_path / "pairs", "--task", "haze", "--task", "clean")
-    log = tmp_path / "scores.jsonl"
-    result = run("evaluate", tmp_path / "pairs", "--model", model_folder, "--dtype", "fp32", "--json", log)
-    assert result.exit_code == 0, result.output
-    assert "scikit-image" in result.output and "haze" in result.output
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(rows) == 4 and all(row["sha256"] and row["protocol"] for row in rows)
-    assert all(row["psnr_input"] == 100.0 for row in rows if row["task"] == "clean")
-
-
-def test_evaluate_at_several_weights_and_with_controls(photos, tmp_path):
-    """W = 0 from zeros does not look at the photo at all; the controls say so where they are printed."""
-    torch.manual_seed(0)
-    checkpoints.save_model(RestoreVAR(debug()), tmp_path / "model")
-    run("degrade", photos, "-o", tmp_path / "pairs", "--task", "haze")
-    common = ("evaluate", tmp_path / "pairs", "--model", tmp_path / "model", "--dtype", "fp32")
-    log = tmp_path / "weights.jsonl"
-    result = run(*common, "--fidelity", "0", "--fidelity", "1", "--json", log)
-    assert result.exit_code == 0, result.output
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [row["fidelity"] for row in rows] == [0, 0, 1, 1]
-    assert rows[0]["psnr_restored"] != rows[2]["psnr_restored"]
-    for latent in ("zeros", "degraded"):
-        result = run(*common, "--latent", latent)
-        assert result.exit_code == 0 and f"latent: {latent}" in result.output
-    result = run(*common, "--latent", "nonsense")
-    assert result.exit_code == 2 and "zeros or degraded" in result.stderr
-
-
-def test_scores_are_those_of_scikit_image():
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-
-    rng = np.random.default_rng(0)
-    target, degraded, restored = (rng.integers(0, 256, (16, 20, 3), np.uint8) for _ in range(3))
-    values = score(restored, degraded, target)
-    assert values["psnr_input"] == pytest.approx(peak_signal_noise_ratio(target, degraded))
-    assert values["ssim_restored"] == pytest.approx(structural_similarity(target, restored, channel_axis=2))
-
-
-def test_summary_is_the_mean_per_task():
-    rows = [Score("haze", "a", 10, 14, 0.5, 0.7), Score("haze", "b", 20, 22, 0.7, 0.9), Score("rain", "a", 1, 2, 0, 1)]
-    haze, rain = summarise(rows)
-    assert (haze.n, haze.psnr_input, haze.gain) == (2, 15, 3) and haze.ssim_restored == pytest.approx(0.8)
-    assert rain.n == 1
-
-
-def test_pairs_without_target_are_named(photos, tmp_path):
-    run("degrade", photos, "-o", tmp_path / "pairs", "--task", "rain")
-    (tmp_path / "pairs" / "rain" / "target" / "p1.png").unlink()
-    with pytest.raises(UserError, match=r"p1\.png"):
-        find_pairs(tmp_path / "pairs")
 
 
 def test_convert(official, tmp_path):

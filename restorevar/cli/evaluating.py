@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import app, one_line, reporting
+from ..errors import UserError
+from .common import FAILED, app, fail, one_line, reporting
+
+if TYPE_CHECKING:
+    from ..evaluation.methods import Method
+    from ..evaluation.metrics import Metric
+    from ..evaluation.rows import Row
+    from ..evaluation.scoring import Listener
+
+PLACES = "Pairs"
+WHAT = "What is scored"
 
 
 @app.command()
 def evaluate(
-    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Folder with <task>/input and <task>/target.")],
-    model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
+    pairs: Annotated[
+        Path | None, typer.Argument(metavar="PAIRS", help="Folder with <task>/input and <task>/target.")
+    ] = None,
+    input: Annotated[Path | None, typer.Option(metavar="DIR", help="Degraded images.", rich_help_panel=PLACES)] = None,
+    target: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Their truths, under the same names.", rich_help_panel=PLACES)
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON list of pairs (data index).", rich_help_panel=PLACES)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Calls the data set so.", rich_help_panel=PLACES)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="haze, rain, ... for all of it.", rich_help_panel=PLACES)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR|HUB_ID", help="Default: compact.", rich_help_panel=WHAT)
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Restored by any program.", rich_help_panel=WHAT)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="input|PEER", help="input: nothing done. Of a peer, --outputs too.", rich_help_panel=WHAT),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Calls the method so in the rows.", rich_help_panel=WHAT)
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
     fidelity: Annotated[
@@ -25,28 +61,144 @@ def evaluate(
         str | None,
         typer.Option(metavar="zeros|degraded", help="A control: this in place of the restored latent."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Append one line of JSON per image.")] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="restorevar-512, restorevar-512-noref, native-rgb, native-y or saved-8bit."),
+    ] = "saved-8bit",
+    metrics: Annotated[
+        str | None, typer.Option(metavar="psnr,ssim,...", help="Default: those of the protocol; help: list all.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append a row per image; what it holds is not done again.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all rows as a table.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the restored images, as PNG.")] = None,
 ) -> None:
-    """PSNR and SSIM of restored photos beside those of the degraded ones, per task. Needs the extra `eval`."""
+    """Scores of restored photos beside those of the degraded ones, per task. Needs the extra `eval`.
+
+    Exit code: 0 all images scored, 1 some failed, 2 wrong usage.
+    """
     with reporting():
-        from ..evaluation.gains import PROTOCOL, Score
-        from ..evaluation.gains import evaluate as run_evaluation
-        from ..pipeline import Restorer
+        if metrics == "help":
+            _list_metrics()
+            return
+        from ..data.manifest import check_place
+        from ..evaluation.pairs import find_pairs
+        from ..evaluation.protocols import find_protocol
+        from ..evaluation.scoring import evaluate as score
+        from ..evaluation.statistics import need_scipy
+        from ..evaluation.summary import summarise, table, write_csv
 
-        def tell(done: Score) -> None:
-            if sys.stderr.isatty():
-                typer.echo(f"\r{done.task} {one_line(done.name)}\x1b[K\r", err=True, nl=False)
+        need_scipy()
+        kind = find_protocol(protocol)
+        chosen = _find_metrics(metrics.split(",") if metrics else kind.metrics)
+        found = find_pairs(pairs, input=input, target=target, manifest=manifest, dataset=dataset, task=task)
+        for file in (file for file in (json, csv) if file is not None):
+            check_place(file)
+        typer.echo(kind.text)
+        rows: list[Row] = []
+        failures: list[str] = []
+        for subject in _methods(model, outputs, method, name, device, dtype, fidelity, latent):
+            typer.echo(one_line(f"{subject.name} {subject.sha256[:12]} {dict(subject.settings) or ''}".rstrip()))
+            listener = _listener(failures, json)
+            place = _place(device) if any(m.library == "pyiqa" for m in chosen) else "cpu"
+            scored = score(subject, found, kind, chosen, json, save, place, listener)
+            for line in table(summarise(scored, chosen)):
+                typer.echo(one_line(line))
+            rows += scored
+        if csv is not None:
+            write_csv(rows, csv)
+        raise typer.Exit(FAILED if failures else 0)
 
-        typer.echo(PROTOCOL)
-        weights: Sequence[float | None] = fidelity or [None]
-        for weight in weights:
-            restorer = Restorer.from_pretrained(model, device, dtype, fidelity=weight)
-            if latent is not None:
-                from ..evaluation.controls import control
 
-                control(restorer, latent)
-            typer.echo(f"{restorer.name} {restorer.sha256[:12]} {restorer.settings}")
-            typer.echo(f"{'task':<20}{'n':>4}{'PSNR in':>10}{'PSNR out':>10}{'gain':>8}{'SSIM in':>10}{'SSIM out':>10}")
-            for row in run_evaluation(restorer, pairs, json, tell):
-                psnrs = f"{row.psnr_input:>10.2f}{row.psnr_restored:>10.2f}{row.gain:>+8.2f}"
-                typer.echo(f"{row.task:<20}{row.n:>4}{psnrs}{row.ssim_input:>10.4f}{row.ssim_restored:>10.4f}")
+def _methods(
+    model: str | None,
+    outputs: Path | None,
+    method: str | None,
+    name: str | None,
+    device: str,
+    dtype: str,
+    fidelity: list[float] | None,
+    latent: str | None,
+) -> list[Method]:
+    """What the options name; a model at several weights is several methods, loaded once."""
+    from ..evaluation.methods import FolderMethod, Identity, ModelMethod
+
+    if model is not None and (outputs is not None or method is not None):
+        raise UserError("give one of --model, --outputs and --method; a peer's --outputs may go with --method")
+    if method == "input":
+        return [Identity()]
+    if method is not None:
+        from ..evaluation.peers import find_peer
+
+        peer = find_peer(method)
+        if outputs is None:
+            raise UserError(f"--method {method} needs --outputs: the folder of what it restored")
+        return [FolderMethod(outputs, name or peer.name)]
+    if outputs is not None:
+        return [FolderMethod(outputs, name)]
+    from ..pipeline import Restorer
+
+    restorer = Restorer.from_pretrained(model or "compact", device, dtype)
+    restorer.name = name or restorer.name
+    weights: list[float | None] = [*fidelity] if fidelity else [None]
+    return [ModelMethod(restorer, weight, latent) for weight in weights]
+
+
+def _find_metrics(names: list[str] | tuple[str, ...]) -> list[Metric]:
+    """Those of the names; one of pyiqa that cannot be asked for is told of and left out, as in scoring."""
+    from ..evaluation.metrics import find_metric
+
+    found = []
+    for name in dict.fromkeys(name.strip() for name in names):
+        try:
+            found.append(find_metric(name))
+        except UserError as error:
+            if not name.startswith("pyiqa:"):
+                raise
+            _note(f"{name} is left out: {error}")
+    if not found:
+        raise UserError("none of the metrics can run")
+    return found
+
+
+def _list_metrics() -> None:
+    from ..evaluation.metrics import METRICS
+
+    for metric in METRICS.values():
+        needs = "with truth" if metric.needs_reference else "without truth"
+        better = "higher" if metric.higher_is_better else "lower"
+        typer.echo(f"{metric.name:<15}{needs:<15}{better + ' is better':<19}{metric.implementation}")
+    typer.echo("pyiqa:NAME     whatever else pyiqa has")
+
+
+def _place(device: str) -> str:
+    """Where the networks among the metrics compute."""
+    from ..acceleration import pick_device
+
+    return str(pick_device(device))
+
+
+def _note(text: str) -> None:
+    typer.echo(f"restorevar: {one_line(text)}", err=True)
+
+
+def _listener(failures: list[str], log: Path | None) -> Listener:
+    from ..evaluation.scoring import Listener
+
+    again = 0
+
+    def failed(text: str) -> None:
+        failures.append(text)
+        fail(text, FAILED)
+
+    def progress(done: int, of: int, row: Row | None, taken: bool) -> None:
+        nonlocal again
+        again += taken
+        if sys.stderr.isatty():
+            image = "" if row is None else one_line(f"{row.dataset} {row.image}")
+            typer.echo(f"\r{done}/{of} {image}\x1b[K\r" + ("\x1b[K" if done == of else ""), err=True, nl=False)
+        if done == of and again:
+            _note(f"{again} of {of} images are in {log} already and were not restored again")
+
+    return Listener(note=_note, failed=failed, progress=progress)

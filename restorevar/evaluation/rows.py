@@ -48,8 +48,11 @@ class Row:
     @property
     def key(self) -> Key:
         """Of two rows with the same key the later one counts."""
-        settings = json.dumps(dict(self.settings), sort_keys=True)
-        return self.method, self.sha256, settings, self.protocol, self.dataset, self.image
+        return key_of(self.method, self.sha256, self.settings, self.protocol, self.dataset, self.image)
+
+
+def key_of(method: str, sha256: str, settings: Mapping[str, Any], protocol: str, dataset: str, image: str) -> Key:
+    return method, sha256, json.dumps(dict(settings), sort_keys=True), protocol, dataset, image
 
 
 def read_rows(

@@ -1,5 +1,7 @@
-"""What is scored: our model, a folder of outputs, a peer, or nothing at all. One file each."""
+"""What is scored: one of our models, a folder of outputs, or nothing at all. One file each; peers/ builds on these."""
 
+from .folder import FolderMethod
 from .method import Identity, Method
+from .model import ModelMethod
 
-__all__ = ["Identity", "Method"]
+__all__ = ["FolderMethod", "Identity", "Method", "ModelMethod"]
