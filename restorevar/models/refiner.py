@@ -88,7 +88,8 @@ class LatentRefiner(nn.Module):
         return nn.Parameter(nn.init.trunc_normal_(torch.empty(length, self.config.width), std=0.02))
 
     def forward(self, f_hat_BCHW: Tensor, hidden_BLD: Tensor) -> Tensor:
-        """f_hat_BCHW: quantized latent; hidden_BLD: last block's states of all scales. Returns (B, C, H, W)."""
+        """f_hat_BCHW: quantized latent; hidden_BLD: last block's states of all scales, or of
+        the coarser ones of a rollout that ended early. Returns (B, C, H, W)."""
         grid = (f_hat_BCHW.shape[-2], f_hat_BCHW.shape[-1])
         if self.config.positions == "learned" and grid != self.scales.native:
             raise ValueError(f"this refiner has learned positions for {self.scales.native}, not {grid}")
@@ -115,8 +116,10 @@ class LatentRefiner(nn.Module):
         """The hidden states in the refiner's width, and their turns where positions are rotary."""
         x_BLD = self.proj_hidden(self.norm_hidden(hidden_BLD.to(self.proj_hidden.weight.dtype)))
         if self.config.positions == "learned":
-            return x_BLD + self.positions_hidden, None
-        return x_BLD, self._rope(grid, tuple(self.scales.grids(grid)), x_BLD)
+            return x_BLD + self.positions_hidden[: x_BLD.shape[1]], None
+        bounds = zip(self.scales.grids(grid), self.scales.bounds(grid), strict=True)
+        grids = tuple(scale_grid for scale_grid, (_, end) in bounds if end <= x_BLD.shape[1])
+        return x_BLD, self._rope(grid, grids, x_BLD)
 
     def _rope(self, final: Grid, grids: tuple[Grid, ...], like: Tensor) -> Tensor:
         return rope_table(grids, final, self.config.width // self.config.heads, 10000.0, like.device)

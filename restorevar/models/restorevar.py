@@ -46,15 +46,22 @@ class RestoreVAR(nn.Module):
         self.fidelity = None if config.fidelity is None else FidelityBranch(config.fidelity, config.vqvae)
 
     @torch.inference_mode()
-    def restore(self, degraded_B3HW: Tensor, fidelity: float | None = None, on_scale: OnScale | None = None) -> Tensor:
+    def restore(
+        self,
+        degraded_B3HW: Tensor,
+        fidelity: float | None = None,
+        on_scale: OnScale | None = None,
+        scales: int | None = None,
+    ) -> Tensor:
         """Restored image, same shape, in [-1, 1], float32.
 
         `fidelity` in [0, 1] weighs the fidelity branch; None takes the model's default; 0 is the paper's path.
-        Raises ValueError for shapes that the model cannot take and for a fidelity that it does not have.
+        `scales` ends the rollout after so many, coarsest first, and leaves the rest to the refiner; None is all.
+        Raises ValueError for shapes that the model cannot take, and for a fidelity or scales that it does not have.
         """
         self.check(degraded_B3HW)
         condition = self.condition(degraded_B3HW)
-        f_hat, hidden = self.generate(condition, on_scale)
+        f_hat, hidden = self.generate(condition, on_scale, scales)
         refined = self.refine(f_hat, hidden)
         return self.decode(refined, degraded_B3HW, fidelity)
 
@@ -75,17 +82,20 @@ class RestoreVAR(nn.Module):
         quant_conv = self.vqvae.quant_conv if self.config.condition == "continuous" else None
         self.transformer.start_as_identity(quant_conv, self.vqvae.quantizer.codebook.weight)
 
-    def generate(self, condition_BCHW: Tensor, on_scale: OnScale | None = None) -> tuple[Tensor, Tensor]:
-        """Rollout, scale after scale. Returns the discrete latent (B, C, H, W) and hidden (B, L, D).
+    def generate(
+        self, condition_BCHW: Tensor, on_scale: OnScale | None = None, scales: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Rollout, scale after scale. Returns the discrete latent (B, C, H, W) and hidden (B, L, D) of `scales`.
 
         Each scale adds its most probable codes, as published; or, with `config.rollout` "expected", the mean code
         under the predicted distribution.
         """
+        count = self.scale_count(scales)
         quantizer = self.vqvae.quantizer
         rollout = self.transformer.begin(condition_BCHW)
         f_hat = quantizer.zeros(condition_BCHW.shape[0], rollout.grid)
         hidden = []
-        for k in range(len(self.config.scales)):
+        for k in range(count):
             input_BlC = None if k == 0 else quantizer.next_input(k, f_hat)
             logits_BlV, hidden_BlD = self.transformer.step(k, input_BlC, rollout)
             tokens_Bl = logits_BlV.argmax(-1)
@@ -95,7 +105,7 @@ class RestoreVAR(nn.Module):
                 f_hat = quantizer.accumulate(k, f_hat, tokens_Bl)
             hidden.append(hidden_BlD)
             if on_scale is not None:
-                on_scale(ScaleEvent(k, len(self.config.scales), tokens_Bl, logits_BlV, f_hat))
+                on_scale(ScaleEvent(k, count, tokens_Bl, logits_BlV, f_hat))
         return f_hat, torch.cat(hidden, dim=1)
 
     def refine(self, f_hat_BCHW: Tensor, hidden_BLD: Tensor) -> Tensor:
@@ -123,6 +133,17 @@ class RestoreVAR(nn.Module):
         if fidelity > 0 and self.fidelity is None:
             raise ValueError("this model has no fidelity branch; leave fidelity out or set it to 0")
         return fidelity
+
+    def scale_count(self, scales: int | None) -> int:
+        """How many scales to generate; raises ValueError for fewer than one or more than there are."""
+        most = len(self.config.scales)
+        if scales is None:
+            return most
+        if not 1 <= scales <= most:
+            raise ValueError(f"this model has 1 to {most} scales, not {scales}")
+        if scales < most and self.config.refiner.kind == "diffusion":
+            raise ValueError("a diffusion refiner reads the last scale; the rollout cannot end before it")
+        return scales
 
     def check(self, degraded_B3HW: Tensor) -> None:
         """Raises ValueError for shapes that this model cannot take."""

@@ -190,7 +190,7 @@ class NextScaleTransformer(nn.Module):
                 x_BLD = checkpoint(block.teacher_forced, *arguments, use_reentrant=False)
             else:
                 x_BLD = block.teacher_forced(*arguments)  # type: ignore[operator]
-        return self._logits(x_BLD), x_BLD
+        return self.logits(x_BLD), x_BLD
 
     def begin(self, condition_BCHW: Tensor) -> Rollout:
         """Everything of a rollout that does not depend on the tokens."""
@@ -212,6 +212,14 @@ class NextScaleTransformer(nn.Module):
 
         Returns logits (B, l, V) in float32 and the last block's hidden states (B, l, D).
         """
+        x_BlD = self.embed_scale(k, input_BlC, rollout)
+        rope = self.turns_of_scale(k, rollout)
+        for block, keys_values, cache in zip(self.blocks, rollout.keys_values, rollout.caches, strict=True):
+            x_BlD = block(x_BlD, rope, keys_values, cache=cache)
+        return self.logits(x_BlD), x_BlD
+
+    def embed_scale(self, k: int, input_BlC: Tensor | None, rollout: Rollout) -> Tensor:
+        """What the first block is given of scale k: (B, l, D), in the dtype of the blocks."""
         x_BlD = rollout.start_BlD if input_BlC is None else self.word_embed(input_BlC.float())
         x_BlD = x_BlD + self.scale_embed.weight[k]
         if rollout.aligned:
@@ -219,11 +227,16 @@ class NextScaleTransformer(nn.Module):
         if self.config.positions == "absolute":
             begin, end = self.scales.bounds(rollout.grid)[k]
             x_BlD = x_BlD + self.positions[begin:end]
-        rope = self._rope(rollout.grid, (self.scales.grids(rollout.grid)[k],), x_BlD)
-        x_BlD = x_BlD.to(self.block_dtype)
-        for block, keys_values, cache in zip(self.blocks, rollout.keys_values, rollout.caches, strict=True):
-            x_BlD = block(x_BlD, rope, keys_values, cache=cache)
-        return self._logits(x_BlD), x_BlD
+        return x_BlD.to(self.block_dtype)
+
+    def turns_of_scale(self, k: int, rollout: Rollout) -> Tensor | None:
+        """The rotary table of the tokens of scale k; None where positions are absolute."""
+        return self._rope(rollout.grid, (self.scales.grids(rollout.grid)[k],), rollout.start_BlD)
+
+    def logits(self, x_BlD: Tensor) -> Tensor:
+        """Hidden states -> logits (B, l, V), computed in float32."""
+        with torch.autocast(x_BlD.device.type, enabled=False):
+            return self.head(_norm(x_BlD.float()))
 
     def _embed_condition(self, condition_BCHW: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Degraded latent -> start tokens (B, l_0, D), condition tokens (B, M, D), aligned inputs per scale."""
@@ -245,10 +258,6 @@ class NextScaleTransformer(nn.Module):
         latent_BCHW = self.aligned_conv(condition_BCHW.float())
         resized = (F.interpolate(latent_BCHW.float(), size=grid, mode="area") for grid in grids)
         return [self.aligned_embed(x.flatten(2).transpose(1, 2)) for x in resized]
-
-    def _logits(self, x_BlD: Tensor) -> Tensor:
-        with torch.autocast(x_BlD.device.type, enabled=False):
-            return self.head(_norm(x_BlD.float()))
 
     def _rope(self, final: Grid, grids: tuple[Grid, ...], like: Tensor) -> Tensor | None:
         """Turns of the tokens of `grids`; None where positions are absolute."""

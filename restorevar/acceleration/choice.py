@@ -1,14 +1,12 @@
-"""Where and in which precision a model runs. Changes how fast a result comes, not what it is."""
+"""Where and in which precision a model runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
-from .errors import UserError
-from .models import Model, RegressionNet
+from ..errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -51,28 +49,3 @@ def _cpu_computes_bf16() -> bool:
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     ]
     return any(probe() for probe in probes if probe is not None)
-
-
-def prepare(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
-    """Move the model and cast its heavy parts, once. In place; returns the model.
-
-    Convolutions, transformer blocks, refiner and fidelity branch take `dtype`. The quantizer, the two latent
-    convolutions, the embeddings and the head stay in float32: they decide tokens and cost little. A regression
-    network decides nothing and takes `dtype` as a whole; it adds its result to the image in float32.
-    """
-    model.to(device)
-    heavy, convolutional = _parts(model)
-    for part in heavy:
-        part.to(dtype)
-    for part in convolutional:
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval().requires_grad_(False)
-
-
-def _parts(model: Model) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Those to cast and those with images inside."""
-    if isinstance(model, RegressionNet):
-        return [model], [model]
-    fidelity = [] if model.fidelity is None else [model.fidelity]
-    vqvae = model.vqvae
-    return [vqvae.encoder, vqvae.decoder, model.transformer.blocks, model.refiner, *fidelity], [vqvae, *fidelity]

@@ -1,0 +1,9 @@
+"""How fast a result comes, not what it is: device, precision, layout, and faster twins of the slowest methods.
+
+The models' own code stays the reference; tests/test_acceleration.py holds the twins against it.
+"""
+
+from .choice import DTYPES, pick_device, pick_dtype
+from .prepare import prepare
+
+__all__ = ["DTYPES", "pick_device", "pick_dtype", "prepare"]
