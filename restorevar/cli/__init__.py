@@ -5,8 +5,21 @@ answer at once.
 """
 
 # Each registers its commands, in the order in which `--help` tells of them.
-from . import restoring, weights, data, training, evaluating, benchmarking  # noqa: I001
+from . import restoring, weights, data, training, evaluating, peers, report, study, analyzing, benchmarking  # noqa: I001
 from .common import app
 from .main import main
 
-__all__ = ["app", "benchmarking", "data", "evaluating", "main", "restoring", "training", "weights"]
+__all__ = [
+    "analyzing",
+    "app",
+    "benchmarking",
+    "data",
+    "evaluating",
+    "main",
+    "peers",
+    "report",
+    "restoring",
+    "study",
+    "training",
+    "weights",
+]
