@@ -516,6 +516,21 @@ def test_evaluate_folders_of_outputs_and_nothing_done(pairs, tmp_path):
     assert all("no output for" in line for line in result.stderr.splitlines())
 
 
+def test_evaluate_runs_a_peer_and_knows_its_outputs_again(pairs, tmp_path):
+    log, kept = tmp_path / "rows.jsonl", tmp_path / "kept"
+    command = ("evaluate", pairs, "--method", "no-op", "--protocol", "restorevar-512", "--json", log)
+    result = run(*command)
+    assert result.exit_code == 2 and "--save" in result.stderr
+    assert run(*command, "--save", kept).exit_code == 0
+    rows = read_rows(log)
+    assert len(rows) == 4 and all(r.method == "no-op" and r.scores == r.before for r in rows)
+    assert np.array(Image.open(rows[0].output)).shape == (512, 512, 3)
+    for more in (("--save", kept), ("--outputs", kept / "no-op" / "restorevar-512")):
+        assert "4 of 4 images are in" in run(*command, *more).stderr
+    result = run("evaluate", pairs, "--outputs", kept / "no-op" / "restorevar-512", "--protocol", "native-rgb")
+    assert result.exit_code == 1 and "512 x 512 pixels, but 64 x 48" in result.stderr
+
+
 def test_evaluate_a_manifest_without_reference(pairs, tmp_path):
     entry = {"image_path": "haze/input/p0.png", "target_path": "haze/target/p0.png"}
     (pairs / "list.json").write_text(json.dumps([entry | {"degradation": "Haze", "dataset": "CDD"}]))

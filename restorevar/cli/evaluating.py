@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,14 @@ from ..errors import UserError
 from .common import FAILED, app, fail, one_line, reporting
 
 if TYPE_CHECKING:
-    from ..evaluation.methods import Method
+    from ..evaluation.methods import FolderMethod, Identity, ModelMethod
     from ..evaluation.metrics import Metric
+    from ..evaluation.pairs import Pair
+    from ..evaluation.protocols import Protocol
     from ..evaluation.rows import Row
     from ..evaluation.scoring import Listener
 
-PLACES = "Pairs"
-WHAT = "What is scored"
+PLACES, WHAT, PEER = "Pairs", "What is scored", "A peer that is run here (--save says where its outputs go)"
 
 
 @app.command()
@@ -47,10 +49,26 @@ def evaluate(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="input|PEER", help="input: nothing done. Of a peer, --outputs too.", rich_help_panel=WHAT),
+        typer.Option(
+            metavar="input|PEER",
+            help="input: nothing done. PEER: see `peer list`; run, or --outputs.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Calls the method so in the rows.", rich_help_panel=WHAT)
+    ] = None,
+    checkout: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your checkout of its repository.", rich_help_panel=PEER)
+    ] = None,
+    peer_python: Annotated[
+        str | None, typer.Option(metavar="PROGRAM", help="Interpreter of its environment.", rich_help_panel=PEER)
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="If not in the checkout.", rich_help_panel=PEER)
+    ] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Its options: `peer show`.", rich_help_panel=PEER)
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
@@ -89,6 +107,8 @@ def evaluate(
         from ..evaluation.statistics import need_scipy
         from ..evaluation.summary import summarise, table, write_csv
 
+        if model is not None and (outputs is not None or method is not None):
+            raise UserError("give one of --model, --outputs and --method; a peer's --outputs may go with --method")
         need_scipy()
         kind = find_protocol(protocol)
         chosen = _find_metrics(metrics.split(",") if metrics else kind.metrics)
@@ -98,7 +118,20 @@ def evaluate(
         typer.echo(kind.text)
         rows: list[Row] = []
         failures: list[str] = []
-        for subject in _methods(model, outputs, method, name, device, dtype, fidelity, latent):
+        subjects: Sequence[ModelMethod | FolderMethod | Identity]
+        if method not in (None, "input") and outputs is None:
+            setup = checkout, peer_python or sys.executable, weights
+            subjects = [_run_peer(method, found, kind, save, setup, set or [])]
+            save = None  # they are there already
+        elif outputs is not None or method is not None:
+            subjects = [_outputs(outputs, method)]
+        else:
+            subjects = _models(model or "compact", device, dtype, fidelity, latent)
+        for subject in subjects if name is not None else ():
+            # A control stands behind the name of its model.
+            control = subject.settings.get("latent")
+            subject.name = f"{name}, latent: {control}" if control else str(name)
+        for subject in subjects:
             typer.echo(one_line(f"{subject.name} {subject.sha256[:12]} {dict(subject.settings) or ''}".rstrip()))
             listener = _listener(failures, json)
             place = _place(device) if any(m.library == "pyiqa" for m in chosen) else "cpu"
@@ -111,38 +144,47 @@ def evaluate(
         raise typer.Exit(FAILED if failures else 0)
 
 
-def _methods(
-    model: str | None,
-    outputs: Path | None,
-    method: str | None,
-    name: str | None,
-    device: str,
-    dtype: str,
-    fidelity: list[float] | None,
-    latent: str | None,
-) -> list[Method]:
-    """What the options name; a model at several weights is several methods, loaded once."""
-    from ..evaluation.methods import FolderMethod, Identity, ModelMethod
-
-    if model is not None and (outputs is not None or method is not None):
-        raise UserError("give one of --model, --outputs and --method; a peer's --outputs may go with --method")
-    if method == "input":
-        return [Identity()]
-    if method is not None:
-        from ..evaluation.peers import find_peer
-
-        peer = find_peer(method)
-        if outputs is None:
-            raise UserError(f"--method {method} needs --outputs: the folder of what it restored")
-        return [FolderMethod(outputs, name or peer.name)]
-    if outputs is not None:
-        return [FolderMethod(outputs, name)]
+def _models(name: str, device: str, dtype: str, fidelity: list[float] | None, latent: str | None) -> list[ModelMethod]:
+    """A model at several weights is several methods, loaded once."""
+    from ..evaluation.methods import ModelMethod
     from ..pipeline import Restorer
 
-    restorer = Restorer.from_pretrained(model or "compact", device, dtype)
-    restorer.name = name or restorer.name
+    restorer = Restorer.from_pretrained(name, device, dtype)
     weights: list[float | None] = [*fidelity] if fidelity else [None]
     return [ModelMethod(restorer, weight, latent) for weight in weights]
+
+
+def _outputs(folder: Path | None, method: str | None) -> FolderMethod | Identity:
+    """A folder of outputs, of a peer if it is one's; without a folder the degraded images themselves."""
+    from ..evaluation.methods import FolderMethod, Identity
+
+    if folder is None:
+        return Identity()
+    from ..evaluation.peers import find_peer
+    from ..evaluation.peers.collecting import MARK, method_of
+
+    if (folder / MARK).is_file():
+        return method_of(folder)
+    return FolderMethod(folder, None if method is None else find_peer(method).title)
+
+
+def _run_peer(
+    name: str | None,
+    pairs: list[Pair],
+    protocol: Protocol,
+    save: Path | None,
+    setup: tuple[Path | None, str, Path | None],
+    settings: list[str],
+) -> FolderMethod:
+    """Its outputs for these pairs, in SAVE/<peer>/<protocol>; what is there already is not made again."""
+    from ..evaluation.peers import Setup, find_peer, run_peer
+
+    peer = find_peer(name or "")
+    if save is None:
+        raise UserError(f"--method {name} needs --save DIR for its outputs, or --outputs DIR with them")
+    out = save / peer.name / protocol.name
+    options = peer.parse_options(settings)
+    return run_peer(peer, protocol.select(pairs), Setup(*setup), out, options, protocol.side, tell=_note)
 
 
 def _find_metrics(names: list[str] | tuple[str, ...]) -> list[Metric]:
