@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from restorevar import checkpoints
 from restorevar.cli import app
 from restorevar.errors import UserError
-from restorevar.evaluation.analysis import change, ddim, refiner, scale_study, swaps, tokens, unseen
+from restorevar.evaluation.analysis import change, ddim, generalisation, refiner, scale_study, swaps, tokens, unseen
 from restorevar.evaluation.analysis.chart import Line, Panel, draw
 from restorevar.evaluation.analysis.drawing import Strip, Tile, code_colours, heat, sheet
 from restorevar.evaluation.analysis.judging import judge, judge_all
@@ -432,3 +432,39 @@ def test_unseen_degradations_are_seeded_and_grow_with_strength(name):
     assert strong.shape == image.shape and strong.min() >= 0 and strong.max() <= 1 and torch.equal(image, before)
     assert 0 < (weak - image).abs().mean() < (strong - image).abs().mean()
     assert torch.equal(make(0.5), make(0.5))
+
+
+# ---------------------------------------------------------------------------------------------- generalisation
+
+
+def test_who_knows_what():
+    assert generalisation.familiarity("haze") == "trained on"
+    assert generalisation.familiarity("lowlight+rain") == generalisation.familiarity("rain+lowlight")
+    assert generalisation.familiarity("haze+rain") == "mixture trained on"
+    assert generalisation.familiarity("haze+blur") == "new mixture" and generalisation.familiarity("jpeg") == "unseen"
+
+
+def test_generalisation_command(folder, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(2):
+        Image.fromarray(picture(i, 40, 64)).save(photos / f"p{i}.png")
+    files = ("--json", tmp_path / "g.json", "--markdown", tmp_path / "g.md", "--rows", tmp_path / "rows.jsonl")
+    tasks = [word for task in ("haze", "haze+blur", "jpeg") for word in ("--task", task)]
+    common = ("analyze", "generalisation", photos, "-o", tmp_path / "set", "--model", folder, "--dtype", "fp32")
+    result = run(*common, *tasks, *files)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "g.json").read_text())
+    assert [(v["subject"], v["where"]) for v in told["verdicts"][1:]] == [
+        ("haze", "trained on"),
+        ("haze+blur", "new mixture"),
+        ("jpeg", "unseen"),
+    ]
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == len(told["records"]) == 6
+    record = told["records"][-1]
+    made, clean = (np.asarray(Image.open(tmp_path / "set" / "jpeg" / part / "p1.png")) for part in ("input", "target"))
+    error = np.mean((made.astype(float) - clean) ** 2)
+    assert record["before"]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+    assert np.array_equal(clean, picture(1, 40, 64)) and "saved-8bit" in (tmp_path / "g.md").read_text()
+    result = run(*common, "--task", "sleet")
+    assert result.exit_code == 2 and "sleet" in result.stderr and "underwater" in result.stderr

@@ -230,6 +230,59 @@ def change(
         _tell(f"{titles[name]}: {value:.1f} levels of 255, root mean square" for name, value in levels.items())
 
 
+@analyze_app.command("generalisation")
+def generalisation(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Clean photos, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the degraded pairs.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="haze, ...; haze+rain, ...; jpeg, noise, lowres, underwater, overexposed; repeatable; default: many."
+        ),
+    ] = None,
+    strength: Annotated[
+        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of strengths, within 0 to 1.")
+    ] = (0.2, 0.9),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
+    max_side: Annotated[int | None, typer.Option(min=16, help="Shrink larger photos to this first.")] = None,
+    fidelity: Annotated[
+        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(metavar="NAME", help="As for `evaluate`.")] = "saved-8bit",
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append a row per image; what it holds is not done again.")
+    ] = None,
+    model: Model = "compact",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """What of the degradations trained on, their mixtures, and ones never seen comes out better than it went in?
+
+    For real photos: `restorevar evaluate --input DIR` with metrics that need no truth.
+    """
+    with reporting():
+        _check_places(None, json, markdown, rows)
+
+        from ..evaluation.analysis.generalisation import make_set, study_generalisation
+        from ..evaluation.methods import ModelMethod
+        from ..evaluation.protocols import find_protocol
+        from ..evaluation.scoring import Listener
+
+        find_protocol(protocol)
+        method = ModelMethod(_restorer(model, device, dtype, fidelity))
+        pairs = make_set(photos, out, task or (), seed, strength, max_side)
+        with _studying() as progress:
+            listener = Listener(
+                note=lambda text: typer.echo(one_line(text), err=True),
+                failed=lambda text: typer.echo(one_line(text), err=True),
+                progress=lambda done, total, row, again: progress(done, total),
+            )
+            found = study_generalisation(method, pairs, protocol, rows, _command(), listener)
+        _conclude(found, json, markdown)
+
+
 # ------------------------------------------------------------------------------------------- what they have in common
 
 

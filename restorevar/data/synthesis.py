@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from .mixes import Mix, degrade
 from .photos import find_photos, load_rgb
 
 EVAL_STRENGTH = (0.2, 0.9)
+
+#: (clean (3, H, W) uint8, task, generator, range of strengths) -> degraded, likewise.
+Degrade = Callable[[Tensor, str, torch.Generator, tuple[float, float]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,13 @@ def make_pairs(
     strength: tuple[float, float] = EVAL_STRENGTH,
     max_side: int | None = None,
     sheet: Path | None = None,
+    degrading: Degrade = degrade_photo,
 ) -> list[MadePair]:
     """Write OUT/<task>/input/NAME.png and OUT/<task>/target/NAME.png for every photo and task, and OUT/pairs.json.
 
     The manifest is the published JSON list (image_path, target_path, degradation, dataset). The same seed gives the
-    same files. `sheet` also writes a contact sheet: a row a photo, a column a task.
+    same files. `sheet` also writes a contact sheet: a row a photo, a column a task. `degrading` may know more tasks
+    than ours.
     """
     if not 0 <= strength[0] <= strength[1] <= 1:
         raise UserError(f"strengths lie between 0 and 1, the lower first, not {strength[0]} {strength[1]}")
@@ -69,7 +74,7 @@ def make_pairs(
     pairs, rows = [], []
     for photo in photos:
         clean = _shrunk(load_rgb(photo), max_side)
-        made = {task: degrade_photo(clean, task, seed_for(seed, photo.stem, task), strength) for task in tasks}
+        made = {task: degrading(clean, task, seed_for(seed, photo.stem, task), strength) for task in tasks}
         for task, degraded in made.items():
             pair = MadePair(
                 task, out / task / "input" / f"{photo.stem}.png", out / task / "target" / f"{photo.stem}.png"

@@ -101,7 +101,7 @@ def study_ddim(
     for pair, clean, degraded in views_of_pairs(restorer, chosen, size, progress):
         records.append(named(pair) | {"steps": sweep(model, clean, degraded, steps)})
     verdicts = [_judge(task, rows) for task, rows in by_task(records).items()]
-    findings = Findings("Quality against DDIM steps", CLAIM, RULE, about(restorer, size, command), records=records)
+    findings = Findings("Quality against DDIM steps", CLAIM, RULE, about(restorer, command, size), records=records)
     findings.verdicts = [overall(verdicts, "That more steps give more quality"), *verdicts]
     findings.tables = [_table(records, steps)]
     findings.charts["steps"] = _chart(records, steps)

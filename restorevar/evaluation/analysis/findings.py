@@ -103,13 +103,13 @@ class Findings:
 # ---------------------------------------------------------------------------------------------------- the figures
 
 
-def about(restorer: Restorer, size: int, command: str = "") -> dict[str, Any]:
-    """What figures have to be told with; plain JSON types."""
+def about(restorer: Restorer, command: str = "", size: int | None = None) -> dict[str, Any]:
+    """What figures have to be told with; plain JSON types. `size`: photos were shrunken to it."""
     libraries = " ".join(f"{name} {version(name)}" for name in ("restorevar", "torch", "numpy"))
     return {
         "model": restorer.name,
         "sha256": restorer.sha256[:12],
-        "photos shrunken to": f"{size} pixels",
+        **({} if size is None else {"photos of at most": f"{size} pixels"}),
         "device": f"{restorer.device} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "dtype": restorer.settings["dtype"],
         "versions": libraries,

@@ -133,7 +133,7 @@ def study_refiner(
         records.append(named(pair) | {"way": found.way, "outcomes": outcomes})
     verdicts = [_judge(task, rows) for task, rows in by_task(records).items()]
     question = "That the refiner does not restore by itself"
-    findings = Findings("Refiner control", CLAIM, RULE, about(restorer, size, command), records=records)
+    findings = Findings("Refiner control", CLAIM, RULE, about(restorer, command, size), records=records)
     findings.verdicts = [overall(verdicts, question), *verdicts]
     findings.tables = [_table(records)]
     return findings

@@ -66,7 +66,7 @@ def study_scales(
             warn(f"{pair.input}: left out, {error}")
     if not records:
         raise UserError("no pair differs in its token maps")
-    return conclude(records, about(restorer, size, command))
+    return conclude(records, about(restorer, command, size))
 
 
 def as_record(pair: Pair, swaps: Swaps) -> dict[str, Any]:

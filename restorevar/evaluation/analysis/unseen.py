@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from ...data.degradations import jpeg, to_linear, to_srgb
 from ...data.degradations.per_sample import between, spread, uniform
+from ...data.synthesis import degrade_photo
 
 
 def blocks(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
@@ -62,3 +63,15 @@ UNSEEN: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {
     "underwater": underwater,
     "overexposed": overexposed,
 }
+
+
+def degrade_any(clean_3HW: Tensor, task: str, generator: Generator, strength: tuple[float, float]) -> Tensor:
+    """As `data.synthesis.degrade_photo`, for its tasks and those of UNSEEN: (3, H, W) uint8 -> likewise.
+
+    Raises UserError for a task that neither knows.
+    """
+    if task not in UNSEEN:
+        return degrade_photo(clean_3HW, task, generator, strength)
+    drawn_B = uniform(1, *strength, generator)
+    degraded_B3HW = UNSEEN[task](clean_3HW[None].float() / 255, drawn_B, generator)
+    return degraded_B3HW[0].mul(255).round_().clamp_(0, 255).to(torch.uint8)
