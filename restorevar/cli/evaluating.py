@@ -118,10 +118,12 @@ def evaluate(
         typer.echo(kind.text)
         rows: list[Row] = []
         failures: list[str] = []
+        subject: ModelMethod | FolderMethod | Identity
         subjects: Sequence[ModelMethod | FolderMethod | Identity]
         if method not in (None, "input") and outputs is None:
             setup = checkout, peer_python or sys.executable, weights
-            subjects = [_run_peer(method, found, kind, save, setup, set or [])]
+            subject, found = _run_peer(method, found, kind, save, setup, set or [])
+            subjects = [subject]
             save = None  # they are there already
         elif outputs is not None or method is not None:
             subjects = [_outputs(outputs, method)]
@@ -175,8 +177,11 @@ def _run_peer(
     save: Path | None,
     setup: tuple[Path | None, str, Path | None],
     settings: list[str],
-) -> FolderMethod:
-    """Its outputs for these pairs, in SAVE/<peer>/<protocol>; what is there already is not made again."""
+) -> tuple[FolderMethod, list[Pair]]:
+    """Its outputs in SAVE/<peer>/<protocol>, and for which of the pairs: it may not know every task.
+
+    What is there already is not made again.
+    """
     from ..evaluation.peers import Setup, find_peer, run_peer
 
     peer = find_peer(name or "")
@@ -184,7 +189,9 @@ def _run_peer(
         raise UserError(f"--method {name} needs --save DIR for its outputs, or --outputs DIR with them")
     out = save / peer.name / protocol.name
     options = peer.parse_options(settings)
-    return run_peer(peer, protocol.select(pairs), Setup(*setup), out, options, protocol.side, tell=_note)
+    pairs = protocol.select(pairs)
+    done = run_peer(peer, pairs, Setup(*setup), out, options, protocol.side, tell=_note)
+    return done, [pair for pair in pairs if peer.takes(pair.task, options)]
 
 
 def _find_metrics(names: list[str] | tuple[str, ...]) -> list[Metric]:
