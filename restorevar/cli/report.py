@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,14 +58,12 @@ def report(
 def results(
     root: Annotated[
         Path,
-        typer.Argument(metavar="ROOT", help="Held-out photos: clean/<set>, pairs/<set>/{input,target}, real/<kind>."),
+        typer.Argument(metavar="ROOT", help="Held-out: clean/<set>, pairs/<set>/{input,target}, real/<kind>."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page of figures, Markdown.")] = Path(
-        "docs/results.md"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page of figures, Markdown.")],
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also a page of HTML with pictures, which are the photos' owners'."),
+        typer.Option(metavar="FILE", help="Also a page of HTML, with pictures."),
     ] = None,
     work: Annotated[
         Path, typer.Option(metavar="DIR", help="Keeps pairs, rows and restored images: run again to go on.")
@@ -79,7 +76,7 @@ def results(
         list[str] | None, typer.Option(metavar="NAME", help="Default: restorevar-512 and saved-8bit; repeatable.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="psnr,ssim,...", help="Default: those without download.")
+        str | None, typer.Option(metavar="psnr,ssim,...", help="Default: some that need no download.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many images of each set.")] = None,
 ) -> None:
@@ -102,7 +99,6 @@ def results(
             metrics=metrics.split(",") if metrics else made.METRICS,
             limit=limit,
             device=str(pick_device(device)),
-            command=shlex.join(["restorevar", *sys.argv[1:]]),
         )
         with _telling() as listener:
             method = ModelMethod(Restorer.from_pretrained(model, device, dtype), fidelity)

@@ -26,7 +26,7 @@ SEED = 0
 
 
 def held_out_pairs(root: Path, work: Path, tell: Callable[[str], None] = lambda line: None) -> list[Pair]:
-    """All of them; synthetic pairs are written below `work` unless they are there. Raises UserError if there are none."""
+    """All of them; synthetic pairs are written below `work` if they are not there. UserError if there is none."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
     pairs = [*_synthetic(root / "clean", work, tell), *_given(root / "pairs"), *_real(root / "real")]

@@ -1,7 +1,7 @@
 """`restorevar results`: one model on all held-out photographs, two protocols side by side, as a page of figures.
 
-What was restored and scored is kept in a folder, so that an interrupted run goes on and an unchanged one only writes the
-page anew. The page has no pictures; the gallery, a file of its own, has.
+What was restored and scored is kept in a folder, so that an interrupted run goes on and an unchanged one only writes
+the page anew. The page has no pictures; the gallery, a file of its own, has.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from .metrics import find_metrics
 from .pairs import Pair
 from .protocols import Protocol, find_protocol
 from .report import Options as ReportOptions
-from .report import report
 from .report.markdown import document
 from .report.measured import Measurements
 from .report.results_tables import results_tables
+from .report.sources import Results
+from .report.write import write_report
 from .rows import Row
 from .scoring import Listener, evaluate
 from .statistics import need_scipy
@@ -46,7 +47,6 @@ class Options:
     metrics: Sequence[str] = METRICS
     limit: int | None = None
     device: str = "cpu"
-    command: str = "restorevar results"
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def results(method: Method, options: Options, listener: Listener | None = None) -> Outcome:
-    """Score, write the page and the gallery. Raises UserError for what the user can mend, the most of it at the start."""
+    """Score, write the page and the gallery. Raises UserError for what the user can mend, most of it at the start."""
     listener = listener or Listener()
     need_scipy()
     protocols = [find_protocol(name) for name in dict.fromkeys(options.protocols)]
@@ -78,8 +78,8 @@ def results(method: Method, options: Options, listener: Listener | None = None) 
     write_text(_page(method, options, protocols, outcome.rows), options.out)
     if options.gallery is not None:
         title = f"{method.name} on held-out photographs"
-        given = ReportOptions([options.work / ROWS], options.gallery, "html", gallery=options.per_set, title=title)
-        report(given, listener.note)
+        given = ReportOptions([], options.gallery, "html", tables=["ours"], gallery=options.per_set, title=title)
+        write_report(Results(rows=outcome.rows), given, listener.note)
     return outcome
 
 
@@ -100,9 +100,19 @@ def _page(method: Method, options: Options, protocols: Sequence[Protocol], rows:
     versions = dict.fromkeys(f"{name} {version}" for row in rows for name, version in row.versions.items())
     settings = ", ".join(f"{name} {value}" for name, value in method.settings.items())
     intro = [
-        f"Written by `{options.command}`; rows of {day}. Every figure is measured by that command; none is the paper's.",
+        f"Written by `{_command(options)}`; rows of {day}. Every figure was measured by it; none is the paper's.",
         f"Model: {method.name}, sha256 {method.sha256[:12]}, {settings}. Scored with {', '.join(versions)}.",
         "Pairs called synthetic are clean photographs degraded by `restorevar degrade` at seed 0. Intervals are 95 %.",
         *(f"Protocol {protocol.text}." for protocol in protocols),
     ]
+    if options.limit is not None:
+        intro.append(f"Only the first {options.limit} images of each set.")
     return document(f"Results: {method.name}", intro, results_tables(measurements))
+
+
+def _command(options: Options) -> str:
+    """As anyone would type it: with names, not with the places that they have on this machine."""
+    parts = ["restorevar results", options.root.name, "-o", options.out.name]
+    parts += [f"--protocol {name}" for name in options.protocols if tuple(options.protocols) != PROTOCOLS]
+    parts += [f"--metrics {','.join(options.metrics)}"] if tuple(options.metrics) != METRICS else []
+    return " ".join(parts + ([f"--limit {options.limit}"] if options.limit is not None else []))

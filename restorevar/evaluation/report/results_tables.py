@@ -44,9 +44,9 @@ def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
     datasets = list(dict.fromkeys(d for protocol in protocols for d in measurements.datasets(protocol)))
     scored = [d for d in datasets if any(_sets(measurements, method, p, [d], metric) for p in protocols)]
     kinds = {
-        "degraded": [d for d in scored if not is_clean(measurements, d) and not d.startswith("real-")],
+        "degraded": [d for d in scored if not is_clean(measurements, d) and _has_truth(measurements, d)],
         "clean photographs as input": [d for d in scored if is_clean(measurements, d)],
-        "real photographs": [d for d in scored if d.startswith("real-")],
+        "real photographs": [d for d in scored if not _has_truth(measurements, d)],
     }
     lines = []
     for group, names in kinds.items():
@@ -56,6 +56,10 @@ def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
     better = "higher" if info.higher_is_better else "lower"
     caption = f"The {better} the better. Gain: restored less input, image by image."
     return Table(f"results-{metric}", f"{info.title}: input and restored", caption, "data set", columns, lines)
+
+
+def _has_truth(measurements: Measurements, dataset: str) -> bool:
+    return any(row.target is not None for row in measurements.rows if row.dataset == dataset)
 
 
 def _labelled(names: Sequence[str]) -> list[tuple[str, list[str]]]:

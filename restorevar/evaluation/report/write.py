@@ -42,11 +42,16 @@ class Options:
 
 def report(options: Options, tell: Callable[[str], None] = lambda line: None) -> str:
     """Write it; returns what it holds in a line. Raises UserError for what the user can mend, before the work."""
-    kind = format_of(options.out, options.format)
+    format_of(options.out, options.format)
     if options.gallery < 0:
         raise UserError("--gallery is a number from 0")
     check_place(options.out)
-    results = load(options.results, tell)
+    return write_report(load(options.results, tell), options, tell)
+
+
+def write_report(results: Results, options: Options, tell: Callable[[str], None] = lambda line: None) -> str:
+    """Of results that are at hand; those that the options name are not looked at."""
+    kind = format_of(options.out, options.format)
     tables = all_tables(results, options.reference, options.tables)
     if kind != "html":
         write_tables(options.out, kind, options.title, [INTRO], tables)
