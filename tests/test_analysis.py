@@ -238,6 +238,13 @@ def test_mistakes_are_told_in_a_line(pairs, folder, tmp_path, monkeypatch, argum
     assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1, result.output
 
 
+def test_a_study_goes_on_without_a_pair_that_cannot_be_read(pairs, folder, caplog):
+    (pairs / "rain" / "input" / "p1.png").write_bytes(b"no picture")
+    result = run("analyze", "scales", pairs, "--model", folder, "--dtype", "fp32", "--split", 2, "--no-outputs")
+    assert result.exit_code == 0 and "2 pairs of 2 photos" in result.output, result.output
+    assert "p1.png" in caplog.text and "left out" in caplog.text
+
+
 def test_a_regression_network_has_nothing_to_look_at(pairs, tmp_path):
     config = RegressionConfig(width=8, encoder=(1, 1), middle=1, decoder=(1, 1))
     checkpoints.save_model(RegressionNet(config), tmp_path / "net")

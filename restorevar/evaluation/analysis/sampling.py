@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import UserError
@@ -44,8 +45,8 @@ def chosen_pairs(pairs: Iterable[Pair], limit: int | None, skip: Sequence[str] =
 
 
 def photo_of(pair: Pair) -> str:
-    """What tells pairs of one photo: crops or strengths of it are no independent samples."""
-    return Path(pair.image).stem
+    """What tells pairs of one photo: strengths of it, or seeds, are no independent samples."""
+    return PurePosixPath(pair.image).with_suffix("").as_posix()
 
 
 def over_photos(values: Iterable[tuple[str, float]]) -> Mean:
@@ -75,13 +76,30 @@ def shares_over_photos(values: Iterable[tuple[str, float, float]]) -> Mean:
 
 
 def views_of_pairs(
-    restorer: Restorer, pairs: Sequence[Pair], size: int, progress: Progress
+    restorer: Restorer,
+    pairs: Sequence[Pair],
+    size: int,
+    progress: Progress = ignore,
+    warn: Callable[[str], None] = logging.getLogger(__name__).warning,
 ) -> Iterator[tuple[Pair, View, View]]:
-    """(pair, clean, degraded) one after the other; `progress` hears of each once its turn is over."""
+    """(pair, clean, degraded) one after the other; `progress` hears of each once its turn is over.
+
+    A pair that cannot be read or does not fit together is passed over, and `warn` is told: a study of hours goes on.
+    Raises UserError if that was all of them.
+    """
+    shown = 0
     for done, pair in enumerate(pairs, start=1):
         assert pair.target is not None
-        yield pair, *views_of_pair(restorer, pair.target, pair.input, size)
+        try:
+            views = views_of_pair(restorer, pair.target, pair.input, size)
+        except UserError as error:
+            warn(f"{error}; left out")
+            continue
+        yield pair, *views
+        shown += 1
         progress(done, len(pairs))
+    if not shown:
+        raise UserError("none of the pairs could be read")
 
 
 def named(pair: Pair) -> dict[str, Any]:

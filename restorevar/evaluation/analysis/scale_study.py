@@ -59,7 +59,7 @@ def study_scales(
     wanted = check_splits(scales, splits)
     chosen = chosen_pairs(pairs, limit)
     records = []
-    for pair, clean, degraded in views_of_pairs(restorer, chosen, size, progress):
+    for pair, clean, degraded in views_of_pairs(restorer, chosen, size, progress, warn):
         try:
             records.append(as_record(pair, swap_scales(model, clean, degraded, wanted, outputs)))
         except ValueError as error:

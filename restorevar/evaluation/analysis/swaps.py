@@ -77,10 +77,6 @@ class Swaps:
         return self.clean.counts
 
 
-def all_splits(scales: int) -> list[int]:
-    return list(range(1, scales))
-
-
 def swap_scales(
     model: RestoreVAR,
     clean: View,
@@ -100,7 +96,7 @@ def swap_scales(
     bases: dict[Base, Pyramid] = {"truth": truth}
     if outputs:
         bases["outputs"] = predict(model, degraded.image_B3HW).pyramid
-    wanted = sorted({0, len(truth), *(all_splits(len(truth)) if splits is None else splits)})
+    wanted = sorted({0, len(truth), *(range(1, len(truth)) if splits is None else splits)})
     photo = clean.photo_3HW
     far = clean.crop(decode_plain(model, other.latent))
     studies = {name: _Study(model, clean, photo, truth, other, base, far) for name, base in bases.items()}

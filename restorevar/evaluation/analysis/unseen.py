@@ -42,7 +42,7 @@ def lowres(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tens
 def underwater(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Water between camera and scene: red goes first, a blue-green veil comes, the same over the whole photo."""
     batch = len(image_B3HW)
-    depth_B1 = between(strength_B, 0.4, 1.6)[:, None]
+    depth_B1 = between(strength_B, 0.2, 1.2)[:, None]
     decay_B3 = torch.tensor([1.3, 0.45, 0.3]) * (0.8 + 0.4 * torch.rand(batch, 3, generator=generator))
     kept_B311 = torch.exp(-depth_B1 * decay_B3)[:, :, None, None]
     water_B3 = torch.stack([uniform(batch, *ends, generator) for ends in ((0.0, 0.05), (0.2, 0.4), (0.25, 0.5))], dim=1)
