@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import UserError
 from .key import POINTS, Key, load_json
 
-FORMAT = "restorevar-study-ratings-1"
+FORMAT = "blind-study-ratings-1"
 
 
 @dataclass(frozen=True)

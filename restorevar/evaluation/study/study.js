@@ -5,7 +5,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const find = (id) => document.getElementById(id);
-  const slot = `restorevar-study-${data.study}`;
+  const slot = `blind-study-${data.study}`;
   const letter = (place) => String.fromCharCode(65 + place);
 
   let kept = {last: "", raters: {}};
@@ -163,7 +163,7 @@
 
   find("download").onclick = () => {
     const result = {
-      format: "restorevar-study-ratings-1",
+      format: "blind-study-ratings-1",
       study: data.study,
       rater,
       date: new Date().toISOString(),
