@@ -77,7 +77,7 @@ def evaluate(
     ] = None,
     latent: Annotated[
         str | None,
-        typer.Option(metavar="zeros|degraded", help="A control: this in place of the restored latent."),
+        typer.Option(metavar="WHAT", help="A control: zeros, degraded or degraded-refined for the restored latent."),
     ] = None,
     protocol: Annotated[
         str,
@@ -229,7 +229,14 @@ def _place(device: str) -> str:
 
 
 def _note(text: str) -> None:
+    _clear_line()
     typer.echo(f"restorevar: {one_line(text)}", err=True)
+
+
+def _clear_line() -> None:
+    """Of what `progress` has written there, on a terminal."""
+    if sys.stderr.isatty():
+        typer.echo("\x1b[K", err=True, nl=False)
 
 
 def _listener(failures: list[str], log: Path | None) -> Listener:
@@ -239,6 +246,7 @@ def _listener(failures: list[str], log: Path | None) -> Listener:
 
     def failed(text: str) -> None:
         failures.append(text)
+        _clear_line()
         fail(text, FAILED)
 
     def progress(done: int, of: int, row: Row | None, taken: bool) -> None:
@@ -246,7 +254,9 @@ def _listener(failures: list[str], log: Path | None) -> Listener:
         again += taken
         if sys.stderr.isatty():
             image = "" if row is None else one_line(f"{row.dataset} {row.image}")
-            typer.echo(f"\r{done}/{of} {image}\x1b[K\r" + ("\x1b[K" if done == of else ""), err=True, nl=False)
+            typer.echo(f"\r{done}/{of} {image}\x1b[K\r", err=True, nl=False)
+            if done == of:
+                _clear_line()
         if done == of and again:
             _note(f"{again} of {of} images are in {log} already and were not restored again")
 
