@@ -291,7 +291,8 @@ def interrupted_run(photos: Path, out: Path, at: int):
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(photos, tmp_path, capsys):
     interrupted_run(photos, tmp_path, 4)
-    folders = sorted((tmp_path / "checkpoints").iterdir())
+    (tmp_path / "checkpoints" / ".transformer-00000002.part").mkdir()  # of a process killed while it wrote
+    folders = sorted((tmp_path / "checkpoints").glob("transformer-*"))
     assert [f.name for f in folders] == ["transformer-00000003", "transformer-00000004"]
     weights = folders[-1] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
@@ -418,16 +419,50 @@ def test_the_cache_knows_what_it_was_made_from(photos, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_an_unfinished_file_of_the_cache_is_made_again(photos, tmp_path):
+@pytest.mark.parametrize("other", ["batch", "rollout"])
+def test_the_cache_knows_how_it_was_made(photos, tmp_path, other):
+    """A round of another batch has other samples; how codes are chosen is no weight, and changes the rollouts."""
+    config, changed = debug(), replace(debug(), rollout="argmax" if debug().rollout == "expected" else "expected")
+
+    def weights(out: Path, *steps: tuple[int, object]) -> dict[str, torch.Tensor]:
+        for batch, variant in steps:
+            torch.manual_seed(0)
+            model = RestoreVAR(variant)
+            (out / "refiner.done").unlink(missing_ok=True)
+            fit(model, debug_stage("refiner", batch=batch), setting(photos, out, cache=True))
+        return model.state_dict()
+
+    second = (4, config) if other == "batch" else (2, changed)
+    fresh, after = weights(tmp_path / "fresh", second), weights(tmp_path / "after", (2, config), second)
+    assert all(torch.equal(fresh[name], after[name]) for name in fresh)
+
+
+@pytest.mark.parametrize("length", [0, 9, -1])
+def test_an_unfinished_file_of_the_cache_is_made_again(photos, tmp_path, length):
     options = setting(photos, tmp_path, cache=True)
     torch.manual_seed(0)
     fit(RestoreVAR(debug()), debug_stage("refiner"), options)
     file = next((tmp_path / "cache").rglob("*.safetensors"))
-    file.write_bytes(b"cut short")
+    file.write_bytes(file.read_bytes()[:length])
     (tmp_path / "refiner.done").unlink()
     torch.manual_seed(0)
     fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, cache=True))
     assert load_file(file)
+
+
+def test_a_file_of_the_cache_is_read_once(photos, tmp_path, monkeypatch):
+    read = []
+
+    def counting(path):
+        read.append(path)
+        return load_file(path)
+
+    monkeypatch.setattr("restorevar.training.replay.load_file", counting)
+    for expected in (0, 2):
+        torch.manual_seed(0)
+        (tmp_path / "refiner.done").unlink(missing_ok=True)
+        fit(RestoreVAR(debug()), debug_stage("refiner"), setting(photos, tmp_path, cache=True))
+        assert len(read) == len(set(read)) == expected
 
 
 def test_compiled_training_runs(photos, tmp_path, monkeypatch):
@@ -541,6 +576,17 @@ def test_average_follows_slowly():
     average.update()
     with average.swapped():
         assert 0 < parameter.item() <= 1
+    assert parameter.item() == 1
+
+
+def test_a_failure_among_averaged_weights_leaves_the_own():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    average = Average({"p": parameter}, 0.9)
+    with torch.no_grad():
+        parameter.fill_(1.0)
+    with pytest.raises(Interrupted), average.swapped():
+        assert parameter.item() == 0
+        raise Interrupted
     assert parameter.item() == 1
 
 

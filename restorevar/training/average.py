@@ -43,11 +43,13 @@ class Average:
 
     @contextmanager
     def swapped(self, wanted: bool = True) -> Iterator[None]:
-        """Inside, the model has the averaged weights."""
+        """Inside, the model has the averaged weights; whatever happens there, its own are put back."""
         raw = {name: self.parameters[name].detach().clone() for name in self.values} if wanted else {}
-        if wanted:
-            self.keep()
-        yield
-        with torch.no_grad():
-            for name, value in raw.items():
-                self.parameters[name].copy_(value)
+        try:
+            if wanted:
+                self.keep()
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in raw.items():
+                    self.parameters[name].copy_(value)

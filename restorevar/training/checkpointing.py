@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Checkpoints:
         final = self.folder / f"{self.stage}-{checkpoint.step:08d}"
         part = self.folder / f".{final.name}.part"
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            self._drop(self.unfinished())
             part.mkdir(parents=True)
             for name, tensors in checkpoint.weights.items():
                 save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part / f"{name}.safetensors")
@@ -59,13 +59,16 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             cause = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"{final}: the checkpoint could not be written ({cause}); the one before is kept") from None
-        for old in self.all()[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._drop(self.all()[: -self.keep])
         return final
 
     def all(self) -> list[Path]:
         """Oldest first."""
         return sorted(p for p in self.folder.glob(f"{self.stage}-*") if p.is_dir())
+
+    def unfinished(self) -> list[Path]:
+        """What a process that was killed while it wrote left behind."""
+        return list(self.folder.glob(f".{self.stage}-*.part"))
 
     def load_newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest that is whole; `warn` is told of each damaged one passed over. None where there is none."""
@@ -77,7 +80,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        for folder in self.all():
+        """Of a stage that is done. A checkpoint is several times the size of the model, and nothing will read it again;
+        and a stage that is trained anew, its `.done` removed, must not resume at its end."""
+        self._drop([*self.all(), *self.unfinished()])
+
+    @staticmethod
+    def _drop(folders: Sequence[Path]) -> None:
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -210,18 +210,23 @@ class Replay:
         (height, width), number = key
         if self.cache is None:
             return None
-        return self.cache / f"{height}x{width}" / f"{number}-{self.share.rank}-of-{self.share.world}.safetensors"
+        # The batch says which samples a round has.
+        folder = self.cache / f"{self.plan.batches[height, width]}x{height}x{width}"
+        return folder / f"{number}-{self.share.rank}-of-{self.share.world}.safetensors"
 
     def cached(self, key: tuple[Shape, int]) -> Path | None:
-        """The file of a finished round, if it is there and whole."""
+        """The file of a finished round, if it is there and whole.
+
+        Its length is compared with its header, no tensor is read: that is left to the process that needs them.
+        """
         path = self._path(key)
         if path is None or not path.is_file():
             return None
         try:
-            load_file(path)
+            with safe_open(path, framework="pt"):
+                return path
         except (SafetensorError, OSError):
             return None
-        return path
 
 
 def dice_below(dice_B: Tensor, bound: int) -> list[int]:

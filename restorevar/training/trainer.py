@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import signal
 import threading
@@ -100,14 +101,20 @@ class Setting:
 
     def replay(self, stage: Stage, model: Model, make: Make, shapes: Shapes, size: int, reuse: int) -> Replay:
         """The stage's samples."""
+        # The digest takes seconds for a large model; without a cache nothing outlives this process that it could name.
         cache = self.folder / "cache" / f"{stage.name}-{self._made_from(model)}" if self.cache else None
         return Replay(
             make, self.source, stage.name, shapes, stage.schedule.batch, self.share, size, reuse, self.workers, cache
         )
 
     def _made_from(self, model: Model) -> str:
-        """Of the frozen weights and the data: other ones must not meet samples made from these."""
-        digest = hashlib.sha256(f"{self.source.fingerprint()} {self.source.seed}".encode())
+        """Of frozen weights, config, precision and data: samples made from others must not be taken for these.
+
+        Trained weights do not count, for what a stage keeps must come from frozen ones. The config does: how a rollout
+        chooses its codes is no weight.
+        """
+        origin = (self.source.fingerprint(), self.source.seed, self.accelerator.mixed_precision, model.config.to_dict())
+        digest = hashlib.sha256(json.dumps(origin).encode())
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 digest.update(name.encode())
