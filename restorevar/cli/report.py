@@ -69,6 +69,7 @@ def results(
         Path, typer.Option(metavar="DIR", help="Keeps pairs, rows and restored images: run again to go on.")
     ] = Path("runs/results"),
     model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Calls the model so.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
     fidelity: Annotated[float | None, typer.Option(metavar="W", help="Default: the model's own.")] = None,
@@ -101,8 +102,11 @@ def results(
             device=str(pick_device(device)),
         )
         with _telling() as listener:
-            method = ModelMethod(Restorer.from_pretrained(model, device, dtype), fidelity)
-            outcome = made.results(method, options, listener)
+            restorer = Restorer.from_pretrained(model, device, dtype)
+            if Path(restorer.name).is_dir():  # where it lies on this machine is nobody's business
+                restorer.name = "/".join(Path(restorer.name).absolute().parts[-2:])
+            restorer.name = name or restorer.name
+            outcome = made.results(ModelMethod(restorer, fidelity), options, listener)
         typer.echo(f"{len(outcome.rows)} scored images in {out}" + (f", pictures in {gallery}" if gallery else ""))
         if outcome.missing:
             raise typer.Exit(fail(f"{outcome.missing} images could not be scored", FAILED))

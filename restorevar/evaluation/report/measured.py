@@ -124,8 +124,8 @@ def _label(identity: tuple[str, str, str], others: Sequence[tuple[str, str, str]
     marks = [sha256[:8]] if len({other[1] for other in same}) > 1 else []
     own, all_settings = json.loads(settings), [json.loads(other[2]) for other in same]
     for name in sorted(set().union(*all_settings)):
-        if len({json.dumps(each.get(name)) for each in all_settings}) > 1:
-            marks.append(f"{name}={_short(own.get(name))}")
+        if len({json.dumps(each.get(name), sort_keys=True) for each in all_settings}) > 1:
+            marks.append(f"{name}={_short(own[name])}" if name in own else f"no {name}")
     return f"{method} ({', '.join(marks)})" if marks else method
 
 

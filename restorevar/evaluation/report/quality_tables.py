@@ -63,6 +63,9 @@ def quality_table(quality: paper.Quality, measurements: Measurements) -> Table:
         group = "measured besides"
         lines.append(_measured(quality, measurements, variant, datasets, average, group))
         notes.append(_count(quality, measurements, variant, datasets))
+    if average:
+        wrong = ", ".join(f"{method} {mean:.3f}" for method, mean in paper.wrong_averages().items())
+        notes.append(f"The paper's averages of MUSIQ are as printed; the means of its columns would be {wrong}.")
     caption = f"{find_protocol(quality.protocol).text}. {_WHAT_COUNTS}"
     return Table(quality.number, quality.title, caption, "method", columns, lines, notes)
 
