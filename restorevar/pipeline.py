@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from . import tiling
-from .acceleration import DTYPES, pick_device, pick_dtype, prepare
+from .acceleration import DTYPES, pick_device, pick_dtype, prepare, release
 from .checkpoints import load_model
 from .errors import UserError
 from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
-from .models import Model
+from .models import Model, RestoreVAR
 
 #: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show
 #: it longer sequences than it knows, and gain little.
@@ -35,6 +35,8 @@ WHOLE_AREA = 768 * 768
 WHOLE_AREA_CUDA = 1024 * 1024
 #: No window is smaller, photos are padded to it: with less the coarse scales would see nothing but padding.
 MIN_SIDE = 64
+#: Part of the scales that each speed generates, coarsest first (docs/benchmarks.md has what that costs).
+SPEEDS = {"best": 1.0, "balanced": 0.7, "fast": 0.4}
 #: Windows share this part of their side with each neighbour.
 OVERLAP = 1 / 8
 #: Tone is what is larger than this part of a window: well below the window, well above the detail.
@@ -55,6 +57,7 @@ class Restorer:
     `tile`: side of the windows in pixels, rounded up to what the model takes; "auto": by photo and device.
     `batch`: windows per pass of the model. Both are halved for good when memory runs out; `log` is told.
     `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
+    `speed`: "best" is the whole model; "balanced" and "fast" leave the finest scales to the refiner.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Restorer:
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
+        speed: str = "best",
         log: Callable[[str], None] = logging.getLogger(__name__).warning,
     ):
         self.device = pick_device(device)
@@ -76,6 +80,7 @@ class Restorer:
         self.unit = model.config.downsample
         self.tile = _check_tile(model, tile)
         self.fidelity = _check_fidelity(model, fidelity)
+        self.speed, self.scales = speed, scales_of(model, speed)
         self.model = prepare(model, self.device, self.dtype)
         self.batch = self._check_batch(batch)
 
@@ -88,6 +93,7 @@ class Restorer:
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
+        speed: str = "best",
     ) -> Restorer:
         """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is none such."""
         loaded = load_model(name)
@@ -100,6 +106,7 @@ class Restorer:
             tile=tile,
             batch=batch,
             fidelity=fidelity,
+            speed=speed,
         )
 
     def at_fidelity(self, weight: float | None) -> Restorer:
@@ -118,7 +125,15 @@ class Restorer:
             "tile": self.tile or "auto",
             "batch": self.batch,
             "fidelity": self.fidelity,
+            "speed": self.speed,
         }
+
+    @property
+    def summary(self) -> str:
+        """The settings in a line, with what "auto" has picked."""
+        tile = f"windows of {self.tile or TILE} pixels" + ("" if self.tile else ", small photos whole")
+        batch = f"{self.batch} at once" if self.batch > 1 else "one at a time"
+        return f"{self.settings['dtype']} on {self.device}, {tile}, {batch}, speed {self.speed}"
 
     # --------------------------------------------------------------------------------------- pictures in, out
 
@@ -145,6 +160,34 @@ class Restorer:
     def restore_photo(self, photo: Photo, progress: Progress | None = None) -> Photo:
         """The photo with restored pixels, all else as it was. `progress` is told the share done, 0 to 1."""
         return photo.replaced(self.restore_pixels(photo.rgb, progress))
+
+    def restore_photos(self, photos: Sequence[Photo]) -> list[Photo]:
+        """Photos of one size, for which `runs_whole` holds, `batch` of them in a pass of the model."""
+        sizes = {photo.rgb.shape for photo in photos}
+        if len(sizes) != 1 or not self.runs_whole(*photos[0].rgb.shape[:2]):
+            raise ValueError(f"only photos of one size that run whole can share a pass, not {sorted(sizes)}")
+        restored: list[Photo] = []
+        while waiting := photos[len(restored) :]:
+            window = self._window(*photos[0].rgb.shape[:2])
+            together = waiting[: self.batch]
+            try:
+                results = self._run_model(torch.stack([to_tensor(photo.rgb) for photo in together]), window)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            else:
+                for photo, result in zip(together, results, strict=True):
+                    restored.append(photo.replaced(from_tensor(result, photo.rgb.dtype)))
+                continue
+            self._make_room(window)
+            if not self.runs_whole(*photos[0].rgb.shape[:2]):
+                return restored + [self.restore_photo(photo) for photo in photos[len(restored) :]]
+        return restored
+
+    def runs_whole(self, height: int, width: int) -> bool:
+        """Whether a photo of this size is shown to the model in one window."""
+        high, wide = self._window(height, width)
+        return height <= high and width <= wide
 
     def _restore_array(self, array: np.ndarray) -> np.ndarray:
         samples = array[..., None] if array.ndim == 2 else array
@@ -236,7 +279,8 @@ class Restorer:
         """The model on images in [-1, 1] no larger than `window`, reflected up to it. Result on the CPU."""
         height, width = degraded_B3HW.shape[-2:]
         padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
-        restored = self.model.restore(padded, fidelity=self.fidelity)[..., :height, :width].float().cpu()
+        options: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
+        restored = self.model.restore(padded, fidelity=self.fidelity, **options)[..., :height, :width].float().cpu()
         if not restored.isfinite().all():
             raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")
         return restored
@@ -274,6 +318,7 @@ class Restorer:
 
     def _make_room(self, window: tuple[int, int]) -> None:
         """After memory ran out: halve the batch, or else the tile. UserError if neither can be."""
+        release(self.model)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         smaller = _round_up(max(window) // 2, self.unit)
@@ -303,6 +348,20 @@ def _check_fidelity(model: Model, weight: float | None) -> float:
         return model.fidelity_weight(weight)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def scales_of(model: Model, speed: str) -> int | None:
+    """How many scales a speed generates; None is all. Raises UserError for an unknown speed, or one it cannot have."""
+    if speed not in SPEEDS:
+        raise UserError(f"unknown speed {speed!r}: one of {', '.join(SPEEDS)}")
+    if SPEEDS[speed] == 1:
+        return None
+    try:
+        if isinstance(model, RestoreVAR):
+            return model.scale_count(max(1, round(SPEEDS[speed] * len(model.config.scales))))
+    except ValueError:
+        pass
+    raise UserError(f"this model has one speed, best, not {speed!r}")
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -14,11 +14,23 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner, Result
 
 from restorevar import checkpoints
-from restorevar.benchmarks import breakdown, diffusion, foreign, hardware, photos, published, rivals, run, scaling
+from restorevar.benchmarks import (
+    breakdown,
+    diffusion,
+    foreign,
+    hardware,
+    ladder,
+    photos,
+    published,
+    rivals,
+    run,
+    scaling,
+)
 from restorevar.benchmarks.flops import META, Flops, count, counting
 from restorevar.benchmarks.plot import log_log
 from restorevar.benchmarks.regression_rivals import measure_rival, parse_rival
@@ -27,6 +39,7 @@ from restorevar.benchmarks.tables import Table, flops, seconds, size
 from restorevar.benchmarks.timing import Timing, measure, peak_memory, summarise, timed
 from restorevar.cli import app
 from restorevar.errors import UserError
+from restorevar.evaluation.pairs import Pair
 from restorevar.models import (
     RefinerConfig,
     RegressionConfig,
@@ -37,6 +50,7 @@ from restorevar.models import (
     build_model,
 )
 from restorevar.models.config import debug, paper
+from restorevar.pipeline import Restorer
 
 CPU = torch.device("cpu")
 PEAK = hardware.Peak("float32", 1e9, 64, 5e8, 1e9)
@@ -535,3 +549,41 @@ def test_figures_are_written_for_readers():
         "",
         "note",
     ]
+
+
+# ------------------------------------------------------------------------------------------------------ ladder
+
+
+def test_the_ladder_measures_every_rung(tmp_path, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save_model(tiny, tmp_path / "model")
+    generator = np.random.default_rng(0)
+    for task in ("haze", "clean"):
+        for name in "abc":
+            pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            for side, part in (("input", pixels // 2 if task == "haze" else pixels), ("target", pixels)):
+                place = tmp_path / "pairs" / task / side
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(part).save(place / f"{name}.png")
+    options = ["--model", "model", "--repeat", "1", "--ladder", "pairs", "--json", "out.json", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["bench", *options])
+    assert result.exit_code == 0, result.output
+    rungs = {rung["name"]: rung for rung in json.loads(Path("out.json").read_text())["ladder"]}
+    assert {rung["speed"] for rung in rungs.values()} == {None, "best", "balanced", "fast"}
+    assert all(rung["time"]["median"] > 0 and set(rung["gains"]) == {"haze", "clean"} for rung in rungs.values())
+    whole, early = rungs["4 of 4 scales"], rungs["1 of 4 scales"]
+    assert whole["gains"] != early["gains"]
+    wrong = CliRunner().invoke(app, ["bench", "--model", "model", "--ladder", "nowhere"])
+    assert wrong.exit_code == 2 and "nowhere" in wrong.output
+
+
+def test_the_ladders_gain_is_psnr_over_the_input(tmp_path, tiny):
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for name, part in (("in.png", pixels // 2), ("out.png", pixels)):
+        Image.fromarray(part).save(tmp_path / name)
+    pair = Pair("set", "haze", "in.png", tmp_path / "in.png", tmp_path / "out.png")
+    rung = ladder.measure_ladder(Restorer(tiny, device="cpu", dtype="fp32"), [pair], repeat=1)[0]
+    before, after = (torch.from_numpy(x / 255).permute(2, 0, 1)[None].float() for x in (pixels // 2, pixels))
+    restored = (tiny.restore(before * 2 - 1) + 1) / 2
+    gain = [float(-10 * ((x - after) ** 2).mean().log10()) for x in (before, restored)]
+    assert rung.gains["haze"] == pytest.approx(gain[1] - gain[0], abs=0.01)

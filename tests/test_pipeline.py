@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from restorevar import checkpoints, pipeline, tiling
 from restorevar.errors import UserError
-from restorevar.images import Photo, from_tensor, read_photo, to_tensor
+from restorevar.images import Photo, from_tensor, photo_from_pil, read_photo, to_tensor
 from restorevar.models import RestoreVAR
 from restorevar.models.config import RefinerConfig, debug
 from restorevar.pipeline import Restorer
@@ -214,7 +215,10 @@ def test_from_pretrained_knows_what_it_loaded(tmp_path: Path, tiny: RestoreVAR) 
     sha256 = checkpoints.save_model(tiny, tmp_path)
     loaded = Restorer.from_pretrained(str(tmp_path), device="cpu", dtype="fp32", tile=64, fidelity=0.5)
     assert (loaded.name, loaded.sha256) == (str(tmp_path), sha256)
-    assert loaded.settings == {"device": "cpu", "dtype": "fp32", "tile": 64, "batch": 1, "fidelity": 0.5}
+    assert loaded.settings == {"device": "cpu", "dtype": "fp32", "tile": 64, "batch": 1} | {
+        "fidelity": 0.5,
+        "speed": "best",
+    }
 
 
 def test_progress_goes_from_start_to_end() -> None:
@@ -355,7 +359,7 @@ def test_sixteen_bits_survive_reading_to_writing(tmp_path: Path) -> None:
 def test_floats_are_the_pixels_before_rounding(tiny: RestoreVAR, height: int, width: int) -> None:
     pixels = noise(height, width, 3)
     floats = restorer(tiny, tile=64).restore_floats(pixels)
-    assert floats.dtype == np.float32 and 0 <= floats.min() and floats.max() <= 1
+    assert floats.dtype == np.float32 and floats.min() >= 0 and floats.max() <= 1
     assert np.array_equal(np.round(floats * 255), restorer(tiny, tile=64).restore_pixels(pixels))
     assert not np.array_equal(floats * 255, np.round(floats * 255))
 
@@ -368,3 +372,62 @@ def test_another_fidelity_without_loading_anew(tiny: RestoreVAR) -> None:
     assert np.array_equal(other.restore_floats(pixels), restorer(tiny, fidelity=1.0).restore_floats(pixels))
     with pytest.raises(UserError):
         first.at_fidelity(2.0)
+
+
+# ------------------------------------------------------------------------------------------- together, faster
+
+
+def photo(rgb: np.ndarray) -> Photo:
+    return photo_from_pil(Image.fromarray(rgb))
+
+
+def test_photos_of_one_size_share_a_pass(tiny: RestoreVAR) -> None:
+    photos = [photo(noise(40, 50, 3)) for _ in range(5)]
+    alone = Restorer(tiny, device="cpu", dtype="fp32")
+    seen: list[int] = []
+    together = Restorer(tiny, device="cpu", dtype="fp32", batch=2)
+    restore = tiny.restore
+
+    def counted(image: torch.Tensor, **options: Any) -> torch.Tensor:
+        seen.append(len(image))
+        return restore(image, **options)
+
+    tiny.restore = counted  # type: ignore[method-assign]
+    results = together.restore_photos(photos)
+    assert seen == [2, 2, 1]
+    for before, after in zip(photos, results, strict=True):
+        difference = after.rgb.astype(int) - alone.restore_photo(before).rgb
+        assert abs(difference).max() <= 1  # another batch may round otherwise
+        assert (after.rgb != before.rgb).any()
+
+
+def test_photos_of_several_sizes_do_not(tiny: RestoreVAR) -> None:
+    with pytest.raises(ValueError, match="one size"):
+        Restorer(tiny, device="cpu").restore_photos([photo(noise(40, 50, 3)), photo(noise(40, 40, 3))])
+
+
+def test_memory_that_runs_out_halves_the_batch_of_photos(tiny: RestoreVAR) -> None:
+    told: list[str] = []
+    restorer = Restorer(tiny, device="cpu", dtype="fp32", batch=4, log=told.append)
+    restore = tiny.restore
+
+    def small(image: torch.Tensor, **options: Any) -> torch.Tensor:
+        if len(image) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return restore(image, **options)
+
+    tiny.restore = small  # type: ignore[method-assign]
+    assert len(restorer.restore_photos([photo(noise(40, 50, 3)) for _ in range(3)])) == 3
+    assert restorer.batch == 1 and len(told) == 2
+
+
+def test_speeds(tiny: RestoreVAR) -> None:
+    pixels = noise(40, 50, 3)
+    results = {}
+    for speed, scales in (("best", None), ("balanced", 3), ("fast", 2)):  # of four
+        restorer = Restorer(tiny, device="cpu", dtype="fp32", speed=speed)
+        assert restorer.scales == scales and restorer.settings["speed"] == speed and speed in restorer.summary
+        results[speed] = restorer.restore_pixels(pixels)
+    assert (results["best"] != results["balanced"]).any() and (results["balanced"] != results["fast"]).any()
+    with pytest.raises(UserError, match="unknown speed 'slow': one of best, balanced, fast"):
+        Restorer(tiny, device="cpu", speed="slow")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner, Result
@@ -167,7 +168,9 @@ def test_a_photo_comes_out_restored_in_the_same_size(here: Path, restore: Comman
     picture("a.png", dpi=(300, 300))
     result = restore("a.png", "-o", "out")
     assert result.exit_code == 0
-    assert result.stdout.startswith("a.png -> out/a.png (30x20, ") and result.stdout.count("\n") == 1
+    settings, line = result.stdout.splitlines()
+    assert line.startswith("a.png -> out/a.png (30x20, ")
+    assert "fp32 on cpu" in settings and "one at a time" in settings and "speed best" in settings
     before, after = Image.open("a.png"), Image.open("out/a.png")
     assert before.size == after.size and round(after.info["dpi"][0]) == 300
     assert not np.array_equal(np.asarray(before), np.asarray(after))
@@ -185,6 +188,41 @@ def test_a_folder_in_windows_with_a_bad_file(here: Path, restore: Command) -> No
     errors = result.stderr.splitlines()
     assert [any(name in line for line in errors) for name in ("b.png", "d.jpg", "gone.png")] == [True] * 3
     assert len(errors) == 3
+
+
+def test_photos_of_one_size_together_with_a_bad_one(here: Path, restore: Command, monkeypatch) -> None:
+    """A batch that fails is restored one by one: each photo gets what it is due."""
+    for name in "abcde":
+        picture(f"in/{name}.png")
+    picture("in/f.png", 40, 20)
+    Path("in/c.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    together: list[int] = []
+    plain = RestoreVAR.restore
+
+    def fragile(model: RestoreVAR, image: torch.Tensor, **options) -> torch.Tensor:
+        together.append(len(image))
+        if together == [2, 2]:  # d and e
+            raise ValueError("surprise")
+        return plain(model, image, **options)
+
+    monkeypatch.setattr(RestoreVAR, "restore", fragile)
+    result = restore("in", "-o", "out", "--batch", 2, "--json", "log")
+    assert together == [2, 2, 1, 1, 1]
+    records = [json.loads(line) for line in Path("log").read_text().splitlines()]
+    assert [Path(r["input"]).name for r in records] == [f"{name}.png" for name in "abcdef"]
+    assert [r["status"] for r in records] == ["restored"] * 2 + ["failed"] + ["restored"] * 3
+    assert result.exit_code == 1 and files("out") == ["a.png", "b.png", "d.png", "e.png", "f.png"]
+
+
+def test_speeds_are_told_and_differ(here: Path, restore: Command) -> None:
+    picture("a.png", 64, 64)
+    for speed in ("best", "fast"):
+        result = restore("a.png", "-o", f"{speed}.png", "--speed", speed, "--json", "log")
+        assert result.exit_code == 0 and f"speed {speed}" in result.stdout
+    assert [json.loads(line)["settings"]["speed"] for line in Path("log").read_text().splitlines()] == ["best", "fast"]
+    assert Path("best.png").read_bytes() != Path("fast.png").read_bytes()
+    wrong = restore("a.png", "-o", "b.png", "--speed", "warp")
+    assert wrong.exit_code == 2 and "one of best, balanced, fast" in wrong.stderr
 
 
 def test_running_again_skips_what_is_done(here: Path, restore: Command) -> None:
@@ -290,7 +328,7 @@ def test_file_names_of_any_characters_stay_on_one_line(here: Path, restore: Comm
     except OSError:
         pytest.skip("this file system does not take such names")
     result = restore(name + ".png", "-o", "out", "--json", "log")
-    assert result.exit_code == 0 and result.stdout.count("\n") == 1
+    assert result.exit_code == 0 and result.stdout.count("\n") == 2  # the settings, and the file
     assert "two\\nlines [red]\\x1b[31m\\udcff.png" in result.stdout
     assert json.loads(Path("log").read_text())["input"] == name + ".png"
 

@@ -4,6 +4,6 @@ The models' own code stays the reference; tests/test_acceleration.py holds the t
 """
 
 from .choice import DTYPES, pick_device, pick_dtype
-from .prepare import prepare
+from .prepare import prepare, release
 
-__all__ = ["DTYPES", "pick_device", "pick_dtype", "prepare"]
+__all__ = ["DTYPES", "pick_device", "pick_dtype", "prepare", "release"]

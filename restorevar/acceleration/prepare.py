@@ -42,6 +42,12 @@ def prepare(model: Model, device: torch.device, dtype: torch.dtype, twins: bool 
     return model
 
 
+def release(model: Model) -> None:
+    """Give back the device memory that the twins keep between calls."""
+    if isinstance(model.restore, CapturedRestore):
+        model.restore.clear()
+
+
 def _parts(model: Model) -> tuple[list[nn.Module], list[nn.Module]]:
     """Those to cast and those with images inside."""
     if isinstance(model, RegressionNet):

@@ -16,12 +16,15 @@ import torch
 from ..acceleration import DTYPES, pick_device, pick_dtype
 from ..checkpoints import save_model
 from ..errors import UserError
+from ..evaluation.pairs import find_pairs
 from ..models import RestoreVARConfig
 from ..models.config import paper
+from ..pipeline import Restorer
 from . import show
 from .breakdown import Breakdown, take_apart
 from .diffusion import import_diffusers, measure_samplers
 from .hardware import Peak, environment, measure_peak
+from .ladder import measure_ladder
 from .photos import PhotoRun, measure_photos
 from .published import Comparison, check_comparable, compare
 from .regression_rivals import measure_rival
@@ -47,6 +50,7 @@ class Options:
     ldm: bool = False
     rivals: Sequence[tuple[str, Path]] = ()
     scaling: bool = False
+    ladder: Path | None = None  #: pairs
     photos: Sequence[float] = ()
     json: Path | None = None
     markdown: Path | None = None
@@ -107,6 +111,7 @@ class _Measured:
             "published": (self.compare, self.options.published_code is not None),
             "rivals": (self.rivals, True),
             "scaling": (self.scale, self.options.scaling),
+            "ladder": (self.climb, self.options.ladder is not None),
             "photos": (self.photograph, bool(self.options.photos)),
         }
         return [(name, step) for name, (step, asked) in wanted.items() if asked]
@@ -152,6 +157,12 @@ class _Measured:
         found: Scaling = measure_scaling(config, device=self.device, dtype=DTYPES[self.dtype])
         self.plot = show.scaling_plot(found)
         return asdict(found), [show.scaling(found), show.exponents(found)]
+
+    def climb(self) -> tuple[Any, list[Table]]:
+        pairs = find_pairs(self.options.ladder)
+        restorer = Restorer(self.subject.build(), device=str(self.device), dtype=self.dtype)
+        rungs = measure_ladder(restorer, pairs, self.options.repeat)
+        return [asdict(rung) for rung in rungs], [show.ladder(rungs)]
 
     def photograph(self) -> tuple[Any, list[Table]]:
         options = self.options
@@ -204,6 +215,8 @@ def _check(options: Options) -> None:
 
 def _check_subject(options: Options, subject: Subject) -> None:
     """Likewise, of what not every model can be asked for."""
+    if options.ladder is not None:
+        find_pairs(options.ladder)
     if options.scaling and not isinstance(subject.config, RestoreVARConfig):
         raise UserError(f"--scaling is about next-scale prediction, not about {subject.name}")
     if options.published_code is not None:

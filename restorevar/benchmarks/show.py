@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .breakdown import PAPER_TABLE_10, Breakdown
 from .hardware import Peak
+from .ladder import CLEAN, Rung
 from .photos import PhotoRun
 from .plot import log_log
 from .published import Comparison
@@ -53,6 +54,18 @@ def parts(found: Breakdown) -> Table:
         table.rows.append([part.name, *figures, seconds(part.floor), percent(time.median / total)])
     table.rows.append(["together", seconds(total), None, flops(found.flops.total), None, seconds(found.floor), None])
     table.note = "The device is synchronised after each part: together they take longer than the whole in one go."
+    return table
+
+
+def ladder(rungs: Sequence[Rung]) -> Table:
+    tasks = list(rungs[0].gains)
+    headers = ["rung", "--speed", "time", "of the whole", *tasks]
+    table = Table("Speed ladder: decibels gained over the input", headers)
+    for rung in rungs:
+        gains = [f"{rung.gains[task]:.2f}" if task == CLEAN else f"{rung.gains[task]:+.2f}" for task in tasks]
+        share = percent(rung.time.median / rungs[0].time.median)
+        table.rows.append([rung.name, rung.speed, seconds(rung.time), share, *gains])
+    table.note = "PSNR before rounding on the middle of each picture, a window large; of clean photos the PSNR itself."
     return table
 
 

@@ -32,6 +32,10 @@ def bench(
         typer.Option(metavar="NAME=DIR", help="A checkout of promptir or instructir, measured too; repeatable."),
     ] = None,
     scaling: Annotated[bool, typer.Option("--scaling", help="Cost against the size of the latent.")] = False,
+    ladder: Annotated[
+        Path | None,
+        typer.Option(metavar="PAIRS", help="What leaving parts out costs on <task>/input, <task>/target."),
+    ] = None,
     photos: Annotated[
         str | None, typer.Option(metavar="1,4,12", help="Photos of so many megapixels, end to end.")
     ] = None,
@@ -63,6 +67,7 @@ def bench(
             ldm=ldm,
             rivals=[parse_rival(text) for text in rival or ()],
             scaling=scaling,
+            ladder=ladder,
             photos=[] if photos is None else parse_photos(photos),
             json=json,
             markdown=markdown,

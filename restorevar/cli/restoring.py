@@ -36,6 +36,9 @@ def restore(
     fidelity: Annotated[
         float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 (none) to 1.")
     ] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="best|balanced|fast", help="How much of the model is run; best is all of it.")
+    ] = "best",
     format: Annotated[str, typer.Option(metavar="keep|png|jpg|...", help="Format of the results.")] = "keep",
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF; default: as the input.")
@@ -61,9 +64,11 @@ def restore(
 
         writing = files.Writing(None if format == "keep" else format, quality, overwrite)
         jobs = files.plan_jobs(inputs, out, writing)
-        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity, **windows)
+        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity, speed=speed, **windows)
         counts: Counter[str] = Counter()
         with open_log(json) as log, _watching(jobs, writing, quiet) as (progress, tell):
+            if not quiet:  # what "auto" has picked
+                typer.echo(f"{restorer.name}: {restorer.summary}")
             for record in files.run(jobs, restorer, writing, progress):
                 counts[record.status] += 1
                 files.append_record(log, record)

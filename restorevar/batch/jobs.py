@@ -1,24 +1,18 @@
-"""Many files: which ones, where to, one after the other. A bad file costs a line, not the rest."""
+"""Which files, and where their results go."""
 
 from __future__ import annotations
 
 import glob
-import json
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
 
 from PIL import Image
 
-from .errors import UserError
-from .images import EXTENSIONS, Photo, check_output, is_image_path, read_photo, write_photo
-from .pipeline import Restorer
-
-Status = Literal["restored", "skipped", "failed"]
+from ..errors import UserError
+from ..images import EXTENSIONS, is_image_path
 
 
 @dataclass(frozen=True)
@@ -45,29 +39,6 @@ class Writing:
     @property
     def suffix(self) -> str | None:
         return None if self.format is None else f".{self.format.lower()}"
-
-
-@dataclass
-class Record:
-    """What became of one file; a line of the JSON log. Sizes are width, height in pixels."""
-
-    input: str
-    output: str
-    status: Status = "failed"
-    size: tuple[int, int] | None = None
-    output_size: tuple[int, int] | None = None
-    seconds: float = 0.0
-    model: str = ""
-    sha256: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-    def __str__(self) -> str:
-        if self.status == "skipped":
-            return f"{self.input}: skipped, {self.output} exists (--overwrite replaces it)"
-        if self.size is None or self.error is not None:
-            return self.error or f"{self.input}: {self.status}"
-        return f"{self.input} -> {self.output} ({self.size[0]}x{self.size[1]}, {self.seconds:.1f} s)"
 
 
 # -------------------------------------------------------------------------------------------- which, where to
@@ -161,77 +132,6 @@ def count_pixels(path: Path) -> int:
         return 0
 
 
-# ------------------------------------------------------------------------------------------------- one by one
-
-
-def run(
-    jobs: Iterable[Job],
-    restorer: Restorer,
-    writing: Writing,
-    progress: Callable[[Job, float], None] = lambda job, share: None,
-) -> Iterator[Record]:
-    """Restores job after job and yields what became of each. Nothing but an interrupt stops it.
-
-    Outputs that exist are skipped unless `writing.overwrite`. `progress` is told the share of a job done.
-    """
-    for job in jobs:
-        record = Record(str(job.source), str(job.target), model=restorer.name, sha256=restorer.sha256)
-        start = time.perf_counter()
-        try:
-            _restore(job, restorer, writing, progress, record)
-        except UserError as error:
-            record.error = str(error)
-        except MemoryError:
-            record.error = f"{job.source}: needs more memory than there is"
-        except Exception as error:  # of whatever kind: the other files are not to suffer
-            cause = " ".join(f"{type(error).__name__}: {error}".split())
-            record.error = f"{job.source}: failed unexpectedly ({cause})"
-        record.settings = restorer.settings  # afterwards, for it may have given way to lack of memory
-        record.seconds = round(time.perf_counter() - start, 3)
-        yield record
-
-
-def _restore(
-    job: Job,
-    restorer: Restorer,
-    writing: Writing,
-    progress: Callable[[Job, float], None],
-    record: Record,
-) -> None:
-    """One file; `record` is filled in as things come to be known. Raises UserError that names the file."""
-    if is_done(job, writing):
-        record.status = "skipped"
-        return
-    photo = read_photo(job.source)
-    record.size = _size(photo)
-    check_output(job.target, photo, writing.format, writing.quality, writing.overwrite)
-    try:
-        restored = restorer.restore_photo(photo, lambda share: progress(job, share))
-    except UserError as error:
-        raise UserError(f"{job.source}: {error}") from None
-    write_photo(job.target, restored, writing.format, writing.quality, writing.overwrite)
-    record.output_size = _size(restored)
-    record.status = "restored"
-
-
-def _size(photo: Photo) -> tuple[int, int]:
-    return photo.rgb.shape[1], photo.rgb.shape[0]
-
-
 def is_done(job: Job, writing: Writing) -> bool:
     """Whether the job is skipped: its output exists and is not to be replaced."""
     return job.target.exists() and not writing.overwrite
-
-
-def append_record(log: IO[str] | None, record: Record) -> None:
-    """Adds a line of JSON to the log, if there is one, at once: an interrupted run keeps what it did.
-
-    Raises UserError if it cannot be written.
-    """
-    if log is None:
-        return
-    try:
-        log.write(json.dumps(asdict(record)) + "\n")
-        log.flush()
-    except OSError as error:
-        raise UserError(f"{log.name}: cannot be written ({error.strerror or error})") from None
