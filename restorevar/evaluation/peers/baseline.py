@@ -38,9 +38,8 @@ class Regression(Peer):
             raise UserError(f"{config}: not the config of a regression network; other models go with --model")
 
     def commands(self, job: Job) -> list[Command]:
-        commands = []
-        for items in job.by_task().values():
-            folder = items[0].place.rpartition("/")[0]
-            arguments = ("{python}", "-m", "restorevar", "restore", f"{{job}}/{folder}", "--out", "{job}/out")
-            commands.append(Command((*arguments, "--model", "{weights}", "--overwrite", "--quiet"), keys(items)))
-        return commands
+        arguments = ("{python}", "-m", "restorevar", "restore", "input", "--out", "out", "--model", "{weights}")
+        return [Command((*arguments, "--overwrite", "--quiet"), keys(job.items))]
+
+    def key_of(self, job: Job, path: str) -> str | None:
+        return super().key_of(job, path.rpartition("/")[2])

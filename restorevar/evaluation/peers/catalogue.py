@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ...errors import UserError
 from .autodir import AutoDIR
 from .awracle import AWRaCLe
@@ -39,8 +41,12 @@ def available_peers() -> list[str]:
 
 
 def find_peer(name: str) -> Peer:
-    """By name, upper or lower case. Raises UserError with the known ones."""
-    try:
-        return PEERS[name.lower()]
-    except KeyError:
-        raise UserError(f"no peer {name}; there are {', '.join(PEERS)}") from None
+    """By name or by the name in the paper's tables, however it is spelled. Raises UserError with the known ones."""
+    for peer in PEERS.values():
+        if _plain(name) in (_plain(peer.name), _plain(peer.title)):
+            return peer
+    raise UserError(f"no peer {name}; there are {', '.join(PEERS)}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

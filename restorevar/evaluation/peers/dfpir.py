@@ -25,7 +25,7 @@ class DFPIR(Peer):
         licence="none",
         weights="the 5D weights from the Drive folder of its README, given with --weights; CLIP ViT-B/32 is fetched "
         "at the first run",
-        needs="Python 3.11, PyTorch 2.1.1, OpenAI CLIP, einops; a CUDA GPU",
+        needs="Python 3.11, PyTorch 2.1.1, OpenAI CLIP, einops; through our loop also on CPU",
         notes=("knows no snow: neither does its row in table 1",),
     )
     files = ("net/model.py", "test_5D_DFPIR.py")

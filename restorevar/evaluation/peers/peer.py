@@ -81,9 +81,8 @@ class Peer:
 
     def key_of(self, job: Job, path: str) -> str | None:
         """The key of the image that a file below {job}/out restores; None for files that restore none."""
-        folder, _, name = path.rpartition("/")
-        match = re.fullmatch(r"(\d{6})\.png", name)
-        return match[1] if match and not folder else None
+        match = re.fullmatch(r"(\d{6})\.png", path)
+        return match[1] if match else None
 
     def claim(self, job: Job, paths: Iterable[str]) -> dict[str, list[str]]:
         """Key -> its outputs among the image files below {job}/out; there should be one each."""

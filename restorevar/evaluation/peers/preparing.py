@@ -19,7 +19,6 @@ from ...errors import UserError
 from ...images import read_photo
 from ...images.pixels import eight_bit
 from ..pairs import Pair
-from ..writing import write_text
 from .command import PLACES, Command, as_shell
 from .fitting import resized
 from .job import Item, Job, has_job, load_job
@@ -85,8 +84,11 @@ def write_script(peer: Peer, job: Job, setup: Setup) -> Path:
     """JOB/run.sh, which does by hand what `peer run` does in between, here or where the folder is brought to."""
     commands = peer.commands(job)
     path = job.folder / "run.sh"
-    write_text(path, _script(peer, commands, setup))
-    path.chmod(0o755)
+    try:
+        path.write_text(_script(peer, commands, setup), encoding="utf-8")
+        path.chmod(0o755)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
     return path
 
 

@@ -33,7 +33,7 @@ class PublishedRestoreVAR(Peer):
         commit="d452d5a5163541ab720c2db1e8ccc6187532a3c5",
         licence="none",
         weights="vae_restorevar.ckpt and restorevar.pth from the SharePoint link of its README, in ckpts/",
-        needs="Python 3.9, PyTorch 2.2.1, torchmetrics 1.7.1; a CUDA GPU",
+        needs="Python 3.9, PyTorch 2.2.1, torchmetrics 1.7.1; without a GPU it takes the CPU",
         notes=(
             "scores of table 1 are computed before saving; what it saves is truncated to 8 bits",
             "results are 512x512 and stretched back",
