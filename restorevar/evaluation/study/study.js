@@ -75,7 +75,7 @@
   function enlarge(question, label) {
     const afters = question.outputs.map((src, place) => ({label: `picture ${letter(place)}`, src}));
     const index = Math.max(0, afters.findIndex((after) => after.label === label));
-    openViewer({title: "Large", before: {label: "original", src: question.input}, afters, index, split: 0});
+    openViewer({before: {label: "original", src: question.input}, afters, index, split: 0});
   }
 
   function scale(question, place, criterion) {

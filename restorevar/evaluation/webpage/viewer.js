@@ -102,7 +102,8 @@ const openViewer = (() => {
   function show() {
     const {parts} = dialog;
     const over = shown.afters[shown.index];
-    parts.title.textContent = `${shown.title}: ${shown.before.label} | ${over.label}`;
+    const labels = `${shown.before.label} | ${over.label}`;
+    parts.title.textContent = shown.title ? `${shown.title}: ${labels}` : labels;
     parts.before.src = shown.before.src;
     parts.before.alt = shown.before.label;
     parts.after.src = over.src;
