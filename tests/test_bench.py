@@ -357,7 +357,8 @@ def checkout(folder: Path, code: str) -> Path:
     return folder
 
 
-def test_agreeing_code_is_measured(tmp_path: Path):
+def test_agreeing_code_is_measured(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(published, "computes_bf16", lambda device: True)
     code = checkout(tmp_path / "theirs", STAND_IN.replace("OFFSET", "0"))
     found = published.compare(random_subject("tiny", PUBLISHED), code, CPU, "bf16", 8, 2)
     assert found.agreement.holds and found.agreement.tokens == 30 and found.agreement.margin is None
@@ -370,6 +371,9 @@ def test_agreeing_code_is_measured(tmp_path: Path):
     ]
     assert all(r.timing.median > 0 and r.timing.n == 2 for r in found.runs)
     assert 0 < found.ratio("fp32", "bf16") < math.inf
+    monkeypatch.setattr(published, "computes_bf16", lambda device: False)  # bf16 would take hours
+    found = published.compare(random_subject("tiny", PUBLISHED), code, CPU, "fp32", 8, 2)
+    assert [(r.code, r.precision) for r in found.runs] == [("published", "fp32"), ("ours", "fp32")]
     assert found.published_flops > 0
     assert sorted(path.name for path in code.rglob("*")) == ["__init__.py", "models"]
 

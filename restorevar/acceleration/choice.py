@@ -36,15 +36,20 @@ def pick_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
         return DTYPES[name]
     if name != "auto":
         raise UserError(f"unknown dtype {name!r}: one of auto, {', '.join(DTYPES)}")
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu" and _cpu_computes_bf16():
+    if computes_bf16(device):
         return torch.bfloat16
-    return torch.float32
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether it has units for bf16; elsewhere bf16 is emulated, on CPUs a hundred times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_computes_bf16()
 
 
 def _cpu_computes_bf16() -> bool:
-    """Whether the CPU has bf16 dot products; without them bf16 is emulated and slower than float32."""
+    """Whether the CPU has bf16 dot products."""
     probes: list[Callable[[], bool] | None] = [
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     ]

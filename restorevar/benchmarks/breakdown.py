@@ -26,8 +26,6 @@ ENCODER, PROJECTION, REFINER, DECODER = "encoder", "condition projection", "refi
 FIDELITY, NETWORK = "fidelity branch", "network"
 #: The decoder once more with the fidelity branch, which cannot run alone; the branch is the difference.
 _BOTH = "decoder and fidelity branch"
-#: Seconds of the paper's table 10, on one RTX 4090 and, by the published code, without synchronisation.
-PAPER_TABLE_10 = {"VAE": 0.0086, "transformer": 0.1863, "refiner": 0.0061}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .breakdown import PAPER_TABLE_10, Breakdown
+from ..evaluation.report.paper import TABLE_10
+from .breakdown import Breakdown
 from .hardware import Peak
 from .ladder import CLEAN, Rung
 from .photos import PhotoRun
@@ -72,8 +73,8 @@ def ladder(rungs: Sequence[Rung]) -> Table:
 def table_10(found: Breakdown) -> Table:
     table = Table("Beside the paper's table 10", ["part", "here", "paper, RTX 4090"])
     groups = found.grouped()
-    names = list(dict.fromkeys([*PAPER_TABLE_10, *groups]))
-    table.rows = [[name, seconds(groups.get(name)), seconds(PAPER_TABLE_10.get(name))] for name in names]
+    names = list(dict.fromkeys([*TABLE_10, *groups]))
+    table.rows = [[name, seconds(groups.get(name)), seconds(TABLE_10.get(name))] for name in names]
     table.note = (
         "The paper's are of 512x512 pixels; the published code measures without synchronisation, which credits the "
         "parts before with the time of those after."
