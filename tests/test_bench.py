@@ -591,3 +591,24 @@ def test_the_ladders_gain_is_psnr_over_the_input(tmp_path, tiny):
     restored = (tiny.restore(before * 2 - 1) + 1) / 2
     gain = [float(-10 * ((x - after) ** 2).mean().log10()) for x in (before, restored)]
     assert rung.gains["haze"] == pytest.approx(gain[1] - gain[0], abs=0.01)
+
+
+# --------------------------------------------------------------------------------------------------- precision
+
+
+def test_precision_is_told_per_photo_and_scale(tmp_path, tiny):
+    checkpoints.save_model(tiny, tmp_path / "model")
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        pixels = np.random.default_rng(ord(name)).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
+    options = ["--model", str(tmp_path / "model"), "--repeat", "1", "--device", "cpu", "--json", str(tmp_path / "j")]
+    options += ["--precision", str(tmp_path / "photos")]
+    result = CliRunner().invoke(app, ["bench", *options, "--dtype", "bf16"])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "j").read_text())["precision"]
+    assert [photo["photo"] for photo in found] == ["a.png", "b.png"]
+    assert all(20 < photo["psnr"] < 100 and len(photo["tokens"]) == 4 for photo in found)
+    assert all(0 <= share <= 1 for photo in found for share in photo["tokens"])
+    same = CliRunner().invoke(app, ["bench", *options, "--dtype", "fp32"])
+    assert same.exit_code == 2 and "here it is fp32" in same.output

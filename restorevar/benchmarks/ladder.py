@@ -18,10 +18,10 @@ from torch import Tensor
 from ..errors import UserError
 from ..evaluation.controls import LatentControl
 from ..evaluation.pairs import Pair
-from ..images import read_photo, to_tensor
 from ..models import RestoreVAR
 from ..pipeline import SPEEDS, Restorer, scales_of
 from .breakdown import random_image
+from .precision import middle, psnr
 from .timing import Timing, measure
 
 #: (B, 3, H, W) in [-1, 1] -> the same, restored.
@@ -102,19 +102,11 @@ def _samples(pairs: Sequence[Pair], window: int, limit: int) -> dict[str, list[t
     for task, group in groupby(ordered, key=lambda pair: pair.task):
         found = list(group)
         picked = [found[i * len(found) // min(limit, len(found))] for i in range(min(limit, len(found)))]
-        samples[task] = [(_middle(pair.input, window), _middle(pair.target, window)) for pair in picked]
+        truths = [(pair.input, pair.target) for pair in picked if pair.target is not None]
+        samples[task] = [(middle(degraded, window), middle(clean, window)) for degraded, clean in truths]
     if not samples:
         raise UserError("the ladder needs pairs with a truth")
     return samples
-
-
-def _middle(path: object, window: int) -> Tensor:
-    rgb = read_photo(path).rgb  # type: ignore[arg-type]
-    height, width = rgb.shape[:2]
-    if min(height, width) < window:
-        raise UserError(f"{path}: smaller than a window of {window}x{window} pixels")
-    top, left = (height - window) // 2, (width - window) // 2
-    return to_tensor(rgb[top : top + window, left : left + window])[None]
 
 
 def _gains(restore: Restore, samples: dict[str, list[tuple[Tensor, Tensor]]], device: torch.device) -> dict[str, float]:
@@ -123,11 +115,6 @@ def _gains(restore: Restore, samples: dict[str, list[tuple[Tensor, Tensor]]], de
         values = []
         for degraded, clean in images:
             restored = restore(degraded.to(device)).float().cpu()
-            values.append(_psnr(restored, clean) - (0.0 if task == CLEAN else _psnr(degraded, clean)))
+            values.append(psnr(restored, clean) - (0.0 if task == CLEAN else psnr(degraded, clean)))
         gains[task] = float(np.mean(values))
     return gains
-
-
-def _psnr(image: Tensor, clean: Tensor) -> float:
-    error = float(((image - clean) / 2).square().mean())
-    return 100.0 if error == 0 else -10 * float(np.log10(error))

@@ -26,6 +26,7 @@ from .diffusion import import_diffusers, measure_samplers
 from .hardware import Peak, environment, measure_peak
 from .ladder import measure_ladder
 from .photos import PhotoRun, measure_photos
+from .precision import measure_precision
 from .published import Comparison, check_comparable, compare
 from .regression_rivals import measure_rival
 from .rivals import Measured, Row, all_rows
@@ -51,6 +52,7 @@ class Options:
     rivals: Sequence[tuple[str, Path]] = ()
     scaling: bool = False
     ladder: Path | None = None  #: pairs
+    precision: Path | None = None  #: photos
     photos: Sequence[float] = ()
     json: Path | None = None
     markdown: Path | None = None
@@ -111,6 +113,7 @@ class _Measured:
             "published": (self.compare, self.options.published_code is not None),
             "rivals": (self.rivals, True),
             "scaling": (self.scale, self.options.scaling),
+            "precision": (self.compare_precision, self.options.precision is not None),
             "ladder": (self.climb, self.options.ladder is not None),
             "photos": (self.photograph, bool(self.options.photos)),
         }
@@ -157,6 +160,12 @@ class _Measured:
         found: Scaling = measure_scaling(config, device=self.device, dtype=DTYPES[self.dtype])
         self.plot = show.scaling_plot(found)
         return asdict(found), [show.scaling(found), show.exponents(found)]
+
+    def compare_precision(self) -> tuple[Any, list[Table]]:
+        assert self.options.precision is not None
+        photos, size = self.options.precision, self.options.size
+        found = measure_precision(self.subject, self.device, self.dtype, photos, size)
+        return [asdict(photo) for photo in found], [show.precision(found, self.dtype)]
 
     def climb(self) -> tuple[Any, list[Table]]:
         pairs = find_pairs(self.options.ladder)

@@ -10,6 +10,7 @@ from .hardware import Peak
 from .ladder import CLEAN, Rung
 from .photos import PhotoRun
 from .plot import log_log
+from .precision import SAME, PhotoPrecision
 from .published import Comparison
 from .rivals import Measured, Row
 from .scaling import Scaling
@@ -67,6 +68,19 @@ def ladder(rungs: Sequence[Rung]) -> Table:
         share = percent(rung.time.median / rungs[0].time.median)
         table.rows.append([rung.name, rung.speed, seconds(rung.time), share, *gains])
     table.note = "PSNR before rounding on the middle of each picture, a window large; of clean photos the PSNR itself."
+    return table
+
+
+def precision(found: Sequence[PhotoPrecision], dtype: str) -> Table:
+    scales = len(found[0].tokens)
+    headers = ["photo", f"PSNR of {dtype} to fp32", *(f"scale {k + 1}" for k in range(scales))]
+    table = Table("Precision: how near, and how many tokens are the same", headers)
+    for photo in found:
+        table.rows.append([photo.photo, f"{photo.psnr:.1f} dB", *map(percent, photo.tokens)])
+    means = [percent(sum(photo.tokens[k] for photo in found) / len(found)) for k in range(scales)]
+    table.rows.append(["mean", f"{sum(photo.psnr for photo in found) / len(found):.1f} dB", *means])
+    least = min(found, key=lambda photo: photo.psnr)
+    table.note = f"Before rounding. Least: {least.psnr:.1f} dB, {least.photo}; the aim is {SAME:.0f} dB everywhere."
     return table
 
 

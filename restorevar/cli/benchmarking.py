@@ -36,6 +36,9 @@ def bench(
         Path | None,
         typer.Option(metavar="PAIRS", help="What leaving parts out costs on <task>/input, <task>/target."),
     ] = None,
+    precision: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="How near --dtype comes to fp32 on these photos.")
+    ] = None,
     photos: Annotated[
         str | None, typer.Option(metavar="1,4,12", help="Photos of so many megapixels, end to end.")
     ] = None,
@@ -68,6 +71,7 @@ def bench(
             rivals=[parse_rival(text) for text in rival or ()],
             scaling=scaling,
             ladder=ladder,
+            precision=precision,
             photos=[] if photos is None else parse_photos(photos),
             json=json,
             markdown=markdown,
