@@ -21,7 +21,7 @@ from restorevar.checkpoints import file_sha256, save_model
 from restorevar.cli import app
 from restorevar.errors import UserError
 from restorevar.evaluation.pairs import find_pairs
-from restorevar.evaluation.peers import Setup, available_peers, find_peer, published, run_peer, running
+from restorevar.evaluation.peers import Setup, available_peers, find_peer, process, published, run_peer
 from restorevar.evaluation.peers.collecting import collect, method_of
 from restorevar.evaluation.peers.command import Command, as_shell
 from restorevar.evaluation.peers.fitting import Fit, resized
@@ -230,6 +230,21 @@ def test_an_interrupted_run_goes_on_where_it_was(photos, tmp_path):
     assert (tmp_path / "out/peer.json").stat().st_mtime_ns == before, "nothing was left to do"
 
 
+def test_our_loops_go_on_within_a_command(photos, tmp_path):
+    checkout = stand_ins.instructir(tmp_path / "checkout")
+    network = (checkout / "models/instructir.py").read_text()
+    (checkout / "models/instructir.py").write_text(
+        network.replace("assert image", "assert image.shape[3] < 90 and image")
+    )
+    assert run("instructir", photos, tmp_path).exit_code == 2
+    made = sorted(path.name for path in (tmp_path / "out.job/out").iterdir())
+    assert made == ["000000.png", "000001.png", "000002.png"]
+    (checkout / "models/instructir.py").write_text(network)
+    assert run("instructir", photos, tmp_path).exit_code == 0
+    said = (tmp_path / "out.job/log.txt").read_text().split("\n$ ")[2]
+    assert "4 of 5" in said and "3 of 5" not in said
+
+
 def test_other_weights_are_another_run(photos, tmp_path):
     checkout = stand_ins.promptir(tmp_path / "checkout")
     assert run("promptir", photos, tmp_path).exit_code == 0
@@ -302,7 +317,7 @@ def test_whoever_interrupts_leaves_nothing_running(photos, tmp_path, monkeypatch
         if step == "PromptIR" and pids.exists() and pids.read_text():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "_LOOK", 0.1)
+    monkeypatch.setattr(process, "_LOOK", 0.1)
     with pytest.raises(KeyboardInterrupt):
         setup = Setup(checkout)
         run_peer(find_peer("promptir"), find_pairs(photos), setup, tmp_path / "out", progress=interrupt)
@@ -546,3 +561,20 @@ def test_evaluate_runs_a_peer_and_knows_its_outputs_again(photos, tmp_path):
     }
     assert all(row["scores"]["psnr"] > 60 > row["before"]["psnr"] and row["sha256"] for row in scored)
     assert scored[0]["settings"]["texts"]["haze"] == find_peer("instructir").texts["haze"]
+
+
+def test_a_preparation_that_was_interrupted_is_begun_again(photos, tmp_path):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    pairs, peer, folder = find_pairs(photos), find_peer("promptir"), tmp_path / "job"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(peer, pairs, folder, progress=interrupt)
+    assert prepare(peer, pairs, folder) == load_job(folder)
+    assert prepare(peer, pairs, folder) == load_job(folder)
+
+
+def test_two_files_of_one_picture_have_one_output(tmp_path):
+    photos = photo_folder(tmp_path / "photos", "haze", {"a.png": picture(0), "b.bmp": picture(0)})
+    stand_ins.promptir(tmp_path / "checkout")
+    assert run("promptir", photos, tmp_path).exit_code == 0

@@ -5,6 +5,7 @@
 
 peer.py      what an adapter says: its command, the sizes it takes, where it leaves which output
 preparing.py -> running.py (or the user, by hand) -> collecting.py, with a Job (job.py) between them
+places.py    where the user has it; process.py: one command there
 checks.py    what outputs are refused for
 
 No code and no weights of a peer are in this package.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Comparison:
 
     peer: Peer
     job: Job
-    _same: dict[bytes, Item] = field(default_factory=dict)
+    _same: dict[bytes, tuple[Item, bytes]] = field(default_factory=dict)
     _copies: list[Item] = field(default_factory=list)
     _items: list[Item] = field(default_factory=list)
     _inputs: list[np.ndarray] = field(default_factory=list)
@@ -80,21 +81,17 @@ class Comparison:
             return
         if np.array_equal(fed, output):
             self._copies.append(item)
-        self._alike(item, output)
+        self._alike(item, fed, output)
         self._items.append(item)
         self._inputs.append(_thumbnail(fed))
         self._outputs.append(_thumbnail(output))
 
-    def _alike(self, item: Item, output: np.ndarray) -> None:
+    def _alike(self, item: Item, fed: np.ndarray, output: np.ndarray) -> None:
         """The same output for two different inputs is no output of one of them."""
-        import hashlib
-
-        digest = hashlib.sha256(f"{output.shape}".encode() + output.tobytes()).digest()
-        other = self._same.setdefault(digest, item)
-        if other.sha256 != item.sha256:
-            raise UserError(
-                f"{self.peer.title}: the output for {item.image} is that for {other.image}, pixel for pixel"
-            )
+        other, other_fed = self._same.setdefault(_digest(output), (item, _digest(fed)))
+        if other_fed != _digest(fed):
+            what = f"the output for {item.image} is that for {other.image}, pixel for pixel"
+            raise UserError(f"{self.peer.title}: {what}")
 
     def check(self) -> None:
         """After the last image."""
@@ -145,6 +142,10 @@ def target_names(items: Iterable[Item]) -> dict[str, str]:
                 raise UserError(f"{item.source}: its name {name} leads out of the folder of results")
             names[item.key] = f"{name}.png"
     return names
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ class DFPIR(Peer):
         "noise": "Gaussian noise with a standard deviation of 25",
     }
     fit = Fit(multiple=16)
+    resumes = True
     options: ClassVar[Mapping[str, Any]] = {"prompt": "", "device": "auto"}
 
     def write(self, job: Job) -> None:

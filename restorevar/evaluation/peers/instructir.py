@@ -42,6 +42,7 @@ class InstructIR(Peer):
         "noise": "please remove the noise in this photo",
     }
     fit = Fit(multiple=16)
+    resumes = True
     options: ClassVar[Mapping[str, Any]] = {"prompt": "", "device": "auto"}
     weights = "models"
 

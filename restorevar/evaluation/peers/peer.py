@@ -52,6 +52,7 @@ class Peer:
     options   name -> default, set with --set; a text, a whole number, a number
     weights   where they are below the checkout unless the user says; None: the user has to say
     hints     part of its log -> what to do about it
+    resumes   whether a command leaves alone what it made before it was interrupted
     """
 
     name: ClassVar[str]
@@ -62,6 +63,7 @@ class Peer:
     options: ClassVar[Mapping[str, Any]] = {}
     weights: ClassVar[str | None] = None
     hints: ClassVar[Mapping[str, str]] = {}
+    resumes: ClassVar[bool] = False
 
     # ------------------------------------------------------------------------------------------ what each one says
 

@@ -24,6 +24,9 @@ from .fitting import resized
 from .job import Item, Job, has_job, load_job
 from .peer import Peer, Setup
 
+#: In a folder whose preparation was interrupted, and may be begun again.
+_UNFINISHED = "unfinished"
+
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
@@ -54,8 +57,10 @@ def prepare(
             raise UserError(f"{folder}: holds another job; name another folder, or replace it with --overwrite")
         if all((folder / item.place).is_file() for item in old.items):
             return old
-    elif folder.is_dir() and any(folder.iterdir()):
+        job = replace(job, prepared=old.prepared)  # its outputs may be there
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / _UNFINISHED).is_file():
         raise UserError(f"{folder}: is not empty, and holds no job of a peer")
+    _mark(folder / _UNFINISHED)
     sized = []
     for item in items:
         image = asked_image(item, square)
@@ -65,6 +70,7 @@ def prepare(
     job = replace(job, items=tuple(sized))
     peer.write(job)
     job.save()  # last: a folder with it is whole
+    (folder / _UNFINISHED).unlink()
     return job
 
 
@@ -134,6 +140,14 @@ def _item(key: str, pair: Pair) -> Item:
     except OSError as error:
         raise UserError(f"{pair.input}: cannot be read ({error.strerror or error})") from None
     return Item(key, pair.dataset, pair.task, pair.image, os.path.abspath(pair.input), digest, (0, 0))
+
+
+def _mark(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _save(image: np.ndarray, path: Path) -> None:
