@@ -10,6 +10,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +20,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import tiling
+from . import halving, tiling
 from .acceleration import DTYPES, pick_device, pick_dtype, prepare, release
 from .checkpoints import load_model
 from .errors import UserError
 from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
 from .models import Model, RestoreVAR
+
+
+@dataclass(frozen=True)
+class Speed:
+    """`scales`: part of the scales that are generated, coarsest first. `half`: the change is found at half the size."""
+
+    scales: float = 1.0
+    half: bool = False
+
 
 #: Side in pixels of the windows of a large photo: what the shipped model was made for. Larger ones would show
 #: it longer sequences than it knows, and gain little.
@@ -35,8 +45,8 @@ WHOLE_AREA = 768 * 768
 WHOLE_AREA_CUDA = 1024 * 1024
 #: No window is smaller, photos are padded to it: with less the coarse scales would see nothing but padding.
 MIN_SIDE = 64
-#: Part of the scales that each speed generates, coarsest first (docs/benchmarks.md has what that costs).
-SPEEDS = {"best": 1.0, "balanced": 0.7, "fast": 0.4}
+#: The rungs of the ladder in docs/benchmarks.md that are worth having.
+SPEEDS = {"best": Speed(), "balanced": Speed(scales=0.7), "fast": Speed(half=True)}
 #: Windows share this part of their side with each neighbour.
 OVERLAP = 1 / 8
 #: Tone is what is larger than this part of a window: well below the window, well above the detail.
@@ -57,7 +67,8 @@ class Restorer:
     `tile`: side of the windows in pixels, rounded up to what the model takes; "auto": by photo and device.
     `batch`: windows per pass of the model. Both are halved for good when memory runs out; `log` is told.
     `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
-    `speed`: "best" is the whole model; "balanced" and "fast" leave the finest scales to the refiner.
+    `speed`: "best" is the whole model; "balanced" leaves the finest scales to the refiner, "fast" restores
+    at half the size and adds the change to the photo.
     """
 
     def __init__(
@@ -162,9 +173,9 @@ class Restorer:
         return photo.replaced(self.restore_pixels(photo.rgb, progress))
 
     def restore_photos(self, photos: Sequence[Photo]) -> list[Photo]:
-        """Photos of one size, for which `runs_whole` holds, `batch` of them in a pass of the model."""
+        """Photos of one size, for which `share_a_pass` holds, `batch` of them in a pass of the model."""
         sizes = {photo.rgb.shape for photo in photos}
-        if len(sizes) != 1 or not self.runs_whole(*photos[0].rgb.shape[:2]):
+        if len(sizes) != 1 or not self.share_a_pass(*photos[0].rgb.shape[:2]):
             raise ValueError(f"only photos of one size that run whole can share a pass, not {sorted(sizes)}")
         restored: list[Photo] = []
         while waiting := photos[len(restored) :]:
@@ -180,14 +191,14 @@ class Restorer:
                     restored.append(photo.replaced(from_tensor(result, photo.rgb.dtype)))
                 continue
             self._make_room(window)
-            if not self.runs_whole(*photos[0].rgb.shape[:2]):
+            if not self.share_a_pass(*photos[0].rgb.shape[:2]):
                 return restored + [self.restore_photo(photo) for photo in photos[len(restored) :]]
         return restored
 
-    def runs_whole(self, height: int, width: int) -> bool:
-        """Whether a photo of this size is shown to the model in one window."""
+    def share_a_pass(self, height: int, width: int) -> bool:
+        """Whether photos of this size can be restored together: each of them is one window."""
         high, wide = self._window(height, width)
-        return height <= high and width <= wide
+        return height <= high and width <= wide and not SPEEDS[self.speed].half
 
     def _restore_array(self, array: np.ndarray) -> np.ndarray:
         samples = array[..., None] if array.ndim == 2 else array
@@ -224,7 +235,24 @@ class Restorer:
         return self._restore(rgb, np.dtype(np.float32), progress or _ignore)
 
     def _restore(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
-        """Again with less at once until memory is enough. The result is of `dtype`."""
+        """The result is of `dtype`."""
+        if SPEEDS[self.speed].half and min(rgb.shape[:2]) >= 2 * MIN_SIDE:
+            return self._restore_at_half_size(rgb, dtype, progress)
+        return self._restore_at_size(rgb, dtype, progress)
+
+    def _restore_at_half_size(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+        small = halving.halve(rgb)
+        change = self._restore_at_size(small, np.dtype(np.float32), progress)
+        change -= small.astype(np.float32) / 65535
+        change *= 2  # pixels range from -1 to 1 below
+        restored = np.empty(rgb.shape, dtype)
+        for top, rows in halving.enlarged_bands(change, *rgb.shape[:2]):
+            place = slice(top, top + rows.shape[1])
+            restored[place] = from_tensor(to_tensor(rgb[place]) + rows, dtype)
+        return restored
+
+    def _restore_at_size(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+        """Again with less at once until memory is enough."""
         while True:
             window = self._window(*rgb.shape[:2])
             try:
@@ -354,14 +382,15 @@ def scales_of(model: Model, speed: str) -> int | None:
     """How many scales a speed generates; None is all. Raises UserError for an unknown speed, or one it cannot have."""
     if speed not in SPEEDS:
         raise UserError(f"unknown speed {speed!r}: one of {', '.join(SPEEDS)}")
-    if SPEEDS[speed] == 1:
+    share = SPEEDS[speed].scales
+    if share == 1:
         return None
     try:
         if isinstance(model, RestoreVAR):
-            return model.scale_count(max(1, round(SPEEDS[speed] * len(model.config.scales))))
+            return model.scale_count(max(1, round(share * len(model.config.scales))))
     except ValueError:
         pass
-    raise UserError(f"this model has one speed, best, not {speed!r}")
+    raise UserError(f"this model has no scales to leave out, as speed {speed!r} would")
 
 
 def _round_up(value: int, unit: int) -> int:

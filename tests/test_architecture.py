@@ -26,7 +26,7 @@ STACK = [
     {"data"},
     {"models"},
     {"images"},
-    {"tiling"},
+    {"tiling", "halving"},
     {"errors"},
 ]
 LEVEL = {room: i for i, rooms in enumerate(STACK) for room in rooms}

@@ -215,7 +215,7 @@ def test_photos_of_one_size_together_with_a_bad_one(here: Path, restore: Command
 
 
 def test_speeds_are_told_and_differ(here: Path, restore: Command) -> None:
-    picture("a.png", 64, 64)
+    picture("a.png", 128, 130)
     for speed in ("best", "fast"):
         result = restore("a.png", "-o", f"{speed}.png", "--speed", speed, "--json", "log")
         assert result.exit_code == 0 and f"speed {speed}" in result.stdout

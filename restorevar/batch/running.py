@@ -89,7 +89,7 @@ def _groups(tasks: Iterable[_Task], restorer: Restorer) -> Iterator[list[_Task]]
 def _fit_together(one: _Task, other: _Task, restorer: Restorer) -> bool:
     if one.photo is None or other.photo is None:
         return False
-    return one.photo.rgb.shape == other.photo.rgb.shape and restorer.runs_whole(*one.photo.rgb.shape[:2])
+    return one.photo.rgb.shape == other.photo.rgb.shape and restorer.share_a_pass(*one.photo.rgb.shape[:2])
 
 
 # ---------------------------------------------------------------------------------------- the three stations

@@ -58,8 +58,8 @@ def measure_ladder(restorer: Restorer, pairs: Sequence[Pair], repeat: int, limit
 
 def _rungs(model: RestoreVAR, fidelity: float) -> Iterator[tuple[str, str | None, Restore]]:
     most = len(model.config.scales)
-    speeds = {scales_of(model, speed) or most: speed for speed in SPEEDS}
-    counts = sorted({most, most - 1, *speeds, 1} - {0}, reverse=True)
+    speeds = {scales_of(model, name) or most: name for name, speed in SPEEDS.items() if not speed.half}
+    counts = sorted({most, most - 1, *speeds, max(1, most * 4 // 10), 1} - {0}, reverse=True)
 
     def ending(scales: int, weight: float) -> Restore:
         return lambda image: model.restore(image, fidelity=weight, scales=scales)
@@ -69,7 +69,10 @@ def _rungs(model: RestoreVAR, fidelity: float) -> Iterator[tuple[str, str | None
     yield "all scales, no refiner", None, lambda image: _unrefined(model, image, fidelity)
     degraded = LatentControl(model, "degraded")
     yield "no scales: the degraded latent", None, lambda image: degraded.restore(image, fidelity)
-    yield "all, at half size", None, lambda image: _at_half_size(model, image, fidelity)
+    if model.config.any_window:
+        for scales in sorted(speeds, reverse=True):
+            name = f"{scales} of {most} scales, at half size"
+            yield name, "fast" if scales == most else None, partial(_at_half_size, ending(scales, fidelity))
     if fidelity:
         for scales in sorted(speeds, reverse=True):
             yield f"no fidelity branch, {scales} of {most} scales", None, ending(scales, 0.0)
@@ -83,12 +86,10 @@ def _unrefined(model: RestoreVAR, image: Tensor, fidelity: float) -> Tensor:
 
 
 @torch.inference_mode()
-def _at_half_size(model: RestoreVAR, image: Tensor, fidelity: float) -> Tensor:
-    """What changes at half the size, enlarged and added: the detail stays that of the input."""
+def _at_half_size(restore: Restore, image: Tensor) -> Tensor:
+    """What changes at half the size, enlarged and added (see halving.py): the detail stays that of the input."""
     small = F.interpolate(image, scale_factor=0.5, mode="area")
-    if not model.config.any_window:
-        return image
-    change = F.interpolate(model.restore(small, fidelity=fidelity) - small, size=image.shape[-2:], mode="bilinear")
+    change = F.interpolate(restore(small) - small, size=image.shape[-2:], mode="bilinear")
     return (image + change).clamp(-1, 1)
 
 
