@@ -57,20 +57,22 @@ def parse_photos(text: str) -> list[float]:
     return sizes
 
 
-def measure_photos(megapixels: list[float], model: str, device: str, dtype: str) -> list[PhotoRun]:
-    """`model` is what `restorevar restore --model` takes. Raises UserError for a run that fails."""
+def measure_photos(megapixels: list[float], model: str, device: str, dtype: str, speed: str = "best") -> list[PhotoRun]:
+    """`model` and `speed` are what `restorevar restore` takes. Raises UserError for a run that fails."""
     with TemporaryDirectory() as name:
-        return [_measure(size, model, device, dtype, Path(name)) for size in megapixels]
+        options = ["--model", model, "--device", device, "--dtype", dtype, "--speed", speed]
+        return [_measure(size, options, Path(name)) for size in megapixels]
 
 
-def _measure(megapixels: float, model: str, device: str, dtype: str, folder: Path) -> PhotoRun:
+def _measure(megapixels: float, options: list[str], folder: Path) -> PhotoRun:
     photo, restored = folder / f"{megapixels:g}.jpg", folder / f"{megapixels:g}-restored.jpg"
     log, report = folder / f"{megapixels:g}.json", folder / f"{megapixels:g}-memory.json"
     Image.fromarray(synthesise(megapixels)).save(photo, quality=QUALITY)
-    options = ["--model", model, "--device", device, "--dtype", dtype, "--json", str(log), "--quiet"]
     command = [sys.executable, "-m", f"{__package__}.photo_process", str(report), "restore", str(photo)]
     start = time.perf_counter()
-    done = subprocess.run([*command, "--out", str(restored), *options], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--out", str(restored), *options, "--json", str(log), "--quiet"], capture_output=True, text=True
+    )
     process_seconds = time.perf_counter() - start
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..evaluation.pairs import find_pairs
 from ..models import RestoreVARConfig
 from ..models.config import paper
-from ..pipeline import Restorer
+from ..pipeline import Restorer, scales_of
 from . import show
 from .breakdown import Breakdown, take_apart
 from .diffusion import import_diffusers, measure_samplers
@@ -54,6 +54,7 @@ class Options:
     ladder: Path | None = None  #: pairs
     precision: Path | None = None  #: photos
     photos: Sequence[float] = ()
+    speed: str = "best"  #: from pixels to pixels, and of the photos
     json: Path | None = None
     markdown: Path | None = None
     command: str = "restorevar bench"
@@ -132,7 +133,14 @@ class _Measured:
         options, device = self.options, str(self.device)
         with _refusing_sizes():
             self.breakdown = take_apart(
-                self.subject.build(), device, self.dtype, self.size, options.batch, options.repeat, self.peak
+                self.subject.build(),
+                device,
+                self.dtype,
+                self.size,
+                options.batch,
+                options.repeat,
+                self.peak,
+                options.speed,
             )
         tables = [show.whole(self.breakdown), show.parts(self.breakdown), show.table_10(self.breakdown)]
         return asdict(self.breakdown), tables
@@ -180,8 +188,10 @@ class _Measured:
             if self.subject.random:
                 save_model(self.subject.build(), Path(name))
                 model = name
-            runs: list[PhotoRun] = measure_photos(list(options.photos), model, str(self.device), self.dtype)
-        return [asdict(run) | {"coding_share": run.coding_share} for run in runs], [show.photos(runs)]
+            runs: list[PhotoRun] = measure_photos(
+                list(options.photos), model, str(self.device), self.dtype, options.speed
+            )
+        return [asdict(run) | {"coding_share": run.coding_share} for run in runs], [show.photos(runs, options.speed)]
 
 
 def _as_rival(subject: Subject, breakdown: Breakdown) -> Measured:
@@ -224,6 +234,7 @@ def _check(options: Options) -> None:
 
 def _check_subject(options: Options, subject: Subject) -> None:
     """Likewise, of what not every model can be asked for."""
+    scales_of(subject.build(), options.speed)
     if options.ladder is not None:
         find_pairs(options.ladder)
     if options.scaling and not isinstance(subject.config, RestoreVARConfig):

@@ -32,7 +32,11 @@ def whole(found: Breakdown) -> Table:
     table = Table(f"Restoring {found.size}x{found.size}, {found.dtype}", ["", "value", "quartiles"])
     table.rows = [
         ["latency, batch 1", seconds(found.latency), quartiles(found.latency)],
-        ["the same with the pixels' way in and out", seconds(found.end_to_end), quartiles(found.end_to_end)],
+        [
+            f"the same with the pixels' way in and out, speed {found.speed}",
+            seconds(found.end_to_end),
+            quartiles(found.end_to_end),
+        ],
         [f"throughput, batch {found.batch}", f"{found.throughput:.3g} images/s", None],
         [f"share of the measured peak, batch {found.batch}", percent(found.share_of_peak), None],
         [f"peak memory, batch {found.batch}: {found.memory.kind}", size(found.memory.bytes), None],
@@ -198,9 +202,9 @@ def scaling_plot(found: Scaling) -> str:
     return log_log(series, "Cost against the side of the latent", "side n of the latent grid", "TFLOP")
 
 
-def photos(runs: Sequence[PhotoRun]) -> Table:
+def photos(runs: Sequence[PhotoRun], speed: str = "best") -> Table:
     headers = ["photo", "pixels", "seconds", "fresh process", "reading", "writing", "both, share", "memory", "device"]
-    table = Table("Photos end to end", headers)
+    table = Table(f"Photos end to end, speed {speed}", headers)
     for run in runs:
         times = [seconds(v) for v in (run.seconds, run.process_seconds, run.reading, run.writing)]
         memory = [size(run.resident_bytes), size(run.device_bytes)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import FAILED, app, reporting
+from .common import FAILED, Device, Dtype, app, reporting
 
 
 @app.command()
@@ -16,8 +16,8 @@ def bench(
     model: Annotated[
         str, typer.Option(metavar="NAME|DIR|HUB_ID|paper|paper_256", help="paper and paper_256: random weights.")
     ] = "compact",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the image in pixels; default: the model's window.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once, for the throughput.")] = 1,
     repeat: Annotated[int, typer.Option(help="Measurements of each figure, of which the median is told.")] = 5,
@@ -42,6 +42,9 @@ def bench(
     photos: Annotated[
         str | None, typer.Option(metavar="1,4,12", help="Photos of so many megapixels, end to end.")
     ] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="best|balanced|fast", help="Of the photos, and of the way from pixels to pixels.")
+    ] = "best",
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables, and the plot of --scaling beside it.")
@@ -71,6 +74,7 @@ def bench(
             rivals=[parse_rival(text) for text in rival or ()],
             scaling=scaling,
             ladder=ladder,
+            speed=speed,
             precision=precision,
             photos=[] if photos is None else parse_photos(photos),
             json=json,
