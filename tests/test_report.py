@@ -319,6 +319,7 @@ def test_latex():
     text = latex(odd_table())
     assert r"a|b\_c \& 5\% \textless{}i\textgreater{}\$x\$ *y* & \textbf{1.5 $\pm$ 0.1} & 2.0 & measured \\" in text
     assert r"\multicolumn{2}{c}{set}" in text and r"\cmidrule(lr){2-3}" in text and r"p $\uparrow$" in text
+    assert r"\texttt{restorevar evaluate -{}-x" in text
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert all(ord(c) < 128 for c in latex(odd_table()))
 

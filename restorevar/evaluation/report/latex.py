@@ -38,7 +38,7 @@ def latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape(table.title)}. {escape(table.caption)}}}",
         rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.number.lower())}}}",
-        r"\resizebox{\linewidth}{!}{%",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}{'l' * len(last)}}}",
         r"\toprule",
         *_head(table, last),
@@ -79,4 +79,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def escape(text: str) -> str:
-    return "".join(_SPECIAL.get(c, c) for c in text.replace("\n", " "))
+    """Two hyphens stay two: LaTeX would draw a dash, and options would not be what they are."""
+    return "".join(_SPECIAL.get(c, c) for c in text.replace("\n", " ")).replace("--", "-{}-")
