@@ -33,8 +33,7 @@ def quality(method: str, protocol: str, metrics: Sequence[str]) -> str:
         convert = "restorevar convert --vae vae_restorevar.ckpt --transformer restorevar.pth -o DIR"
         return f"{convert} && restorevar evaluate --model DIR --name RestoreVAR {score}"
     peer = next(name for name, known in PEERS.items() if known.title == method)
-    run = f"restorevar peer run {peer} --manifest FILE --square 512 --checkout DIR -o OUTPUTS"
-    command = f"{run} && restorevar evaluate --method {peer} --outputs OUTPUTS {score}"
+    command = f"restorevar evaluate --method {peer} --checkout DIR --peer-python PYTHON --save OUTPUTS {score}"
     remark = "  (the paper's figures are of weights that its authors retrained, which are not published)"
     return command + (remark if method in _RETRAINED else "")
 
