@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -30,7 +32,7 @@ from restorevar.training import recipes
 from restorevar.training.average import Average
 from restorevar.training.losses import gradient_l1, psnr, ssim
 from restorevar.training.overrides import apply_overrides
-from restorevar.training.replay import Replay, RoundPlan, Share
+from restorevar.training.replay import Cache, Replay, RoundPlan, Share, _Rounds
 from restorevar.training.reporting import Report
 from restorevar.training.run import Options, make_accelerator, parse_budget, train
 from restorevar.training.trainer import MAX_BAD_STEPS, Schedule, Setting, fit
@@ -408,6 +410,40 @@ def test_cache_and_workers_change_nothing(photos, tmp_path):
     assert len(list((tmp_path / "cached" / "cache").rglob("*.safetensors"))) >= 4
     for other in results[1:]:
         assert all(torch.equal(results[0][name], other[name]) for name in other)
+
+
+def test_a_stage_ends_its_workers(photos, tmp_path):
+    """Each holds photos in memory: those of all stages together would not fit."""
+    stage = debug_stage("refiner")
+    fit(RestoreVAR(debug()), stage, setting(photos, tmp_path, workers=2))
+    assert not multiprocessing.active_children()
+    assert not any(stage.replay.pool.values())
+
+
+def test_what_a_worker_needs_can_be_sent_to_it(photos):
+    """Where processes are not forked: on macOS, and by Python from 3.14 on."""
+    rounds = _Rounds(PairSource(photos), "s", Cache(None, Share(), {(16, 16): 4}))
+    assert torch.equal(pickle.loads(pickle.dumps(rounds))[(16, 16), 1].clean, rounds[(16, 16), 1].clean)
+
+
+def test_a_closed_replay_starts_anew(photos):
+    replay = Replay(lambda pairs: {"x": pairs.clean}, PairSource(photos), "s", {(16, 16): 1.0}, 4, Share(), workers=1)
+    first = replay.batch(0)["x"]
+    replay.close()
+    assert torch.equal(replay.batch(0)["x"], first)
+    replay.close()
+
+
+def test_a_signal_to_all_processes_of_a_run_stops_it_with_a_checkpoint(photos, tmp_path):
+    """As `timeout` and job schedulers send it: the workers must not die before the trainer has saved."""
+    arguments = command(photos, tmp_path, *STEPS, "--workers", "2", "--set", "autoencoder.schedule.steps=100000")
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "checkpoints").glob("autoencoder-*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and told.decode().splitlines() == ["restorevar: error: interrupted"]
 
 
 def test_the_cache_knows_what_it_was_made_from(photos, tmp_path):

@@ -78,7 +78,8 @@ def stage_cost(
         trained = list(_freeze_all_but(model, stage).values())
         _set_up(stage, model, _setting(processes, accumulate, checkpointing))
         critic = [] if stage.critic is None else list(stage.critic.parameters())
-        replay: Replay = stage.replay  # type: ignore[attr-defined]
+        replay = stage.replay
+        assert replay is not None
         shares = [float(w) for w in replay.plan.weights / replay.plan.weights.sum()]
         costs = [_shape_cost(stage, model, replay, shape, trained + critic, stand_in) for shape in replay.plan.shapes]
     batch = replay.plan.batches[replay.plan.shapes[0]]
@@ -153,7 +154,7 @@ def _shape_cost(
     mine = len(replay.share.lanes(replay.plan.batches[shape]))
     with Meter() as prepare, stand_in.autocasting(), torch.no_grad():
         sample = replay.make(_pairs(mine, shape))
-    stage.replay = _Samples(sample, mine // replay.share.accumulate)  # type: ignore[attr-defined]
+    stage.replay = _Samples(sample, mine // replay.share.accumulate)  # type: ignore[assignment]
     for parameter in trained:  # as in every turn but the first: gradients are there, and added to
         parameter.grad = torch.empty_like(parameter)
     with Meter() as step, stand_in.autocasting():

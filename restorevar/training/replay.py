@@ -6,6 +6,7 @@ several processes prepares and draws its own part of every batch. What frozen pa
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ..data.pairs import Pairs, PairSource, seeded
 Sample = dict[str, Tensor]
 Shape = tuple[int, int]
 Shapes = dict[Shape, float]  #: window sizes in pixels and their weights
+Round = tuple[Shape, int]
 #: Pairs -> what the stage trains on; every tensor has the batch first, and no sample depends on another.
 Make = Callable[[Pairs], Sample]
 
@@ -89,21 +91,59 @@ class RoundPlan:
             uses[shape] += 1
 
 
-class _Rounds(Dataset):
-    """(shape, round) -> its pairs; None where the finished samples already lie in the cache."""
+@dataclass(frozen=True)
+class Cache:
+    """What one process made of each round, a file each; nothing at all where there is no folder."""
 
-    def __init__(self, replay: Replay):
-        self.source, self.stream = replay.source, replay.stream
-        self.lanes = {s: (batch, replay.share.lanes(batch)) for s, batch in replay.plan.batches.items()}
-        self.cached = replay.cached
+    folder: Path | None
+    share: Share
+    batches: dict[Shape, int]
 
-    def __getitem__(self, key: tuple[Shape, int]) -> Pairs | None:
+    def path(self, key: Round) -> Path | None:
         (height, width), number = key
-        if self.cached(key) is not None:
+        if self.folder is None:
             return None
-        batch, lanes = self.lanes[height, width]
-        indices = [number * batch + lane for lane in lanes]
+        # The batch says which samples a round has.
+        folder = self.folder / f"{self.batches[height, width]}x{height}x{width}"
+        return folder / f"{number}-{self.share.rank}-of-{self.share.world}.safetensors"
+
+    def find(self, key: Round) -> Path | None:
+        """The file of a finished round, if it is there and whole.
+
+        Its length is compared with its header, no tensor is read: that is left to the process that needs them.
+        """
+        path = self.path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt"):
+                return path
+        except (SafetensorError, OSError):
+            return None
+
+
+@dataclass(frozen=True)
+class _Rounds(Dataset):
+    """A round -> its pairs; None where the finished samples already lie in the cache. Goes to other processes."""
+
+    source: PairSource
+    stream: str
+    cache: Cache
+
+    def __getitem__(self, key: Round) -> Pairs | None:
+        (height, width), number = key
+        if self.cache.find(key) is not None:
+            return None
+        batch = self.cache.batches[height, width]
+        indices = [number * batch + lane for lane in self.cache.share.lanes(batch)]
         return self.source.pairs(f"{self.stream}/{height}x{width}", indices, height, width)
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C in a terminal, `timeout` and job schedulers signal every process of a run at once. The one that trains
+    then takes its last step and saves, for which it needs its workers; they end with it, or when it closes them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Replay:
@@ -122,15 +162,10 @@ class Replay:
         workers: int = 0,
         cache: Path | None = None,
     ):
-        self.make, self.source, self.stream, self.share, self.workers, self.cache = (
-            make,
-            source,
-            stream,
-            share,
-            workers,
-            cache,
-        )
+        self.make, self.source, self.stream, self.share, self.workers = make, source, stream, share, workers
         self.plan = RoundPlan(shapes, batch, share, size, reuse, source.seed)
+        self.cache = Cache(cache, share, self.plan.batches)
+        self.loader: Iterator[Pairs | None] = iter(())
         self.pool: dict[Shape, dict[int, Sample]] = {s: {} for s in self.plan.shapes}
         self.waited = 0.0  #: seconds spent waiting for pairs
         self.next_step = -1
@@ -154,6 +189,12 @@ class Replay:
         batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return batch | {"dice": torch.stack(dice)}
 
+    def close(self) -> None:
+        """Ends the workers and forgets the samples, which else stay in memory as long as this does."""
+        self.loader, self.next_step = iter(()), -1
+        for pool in self.pool.values():
+            pool.clear()
+
     @torch.no_grad()
     def _advance(self, step: int) -> None:
         if step != self.next_step:
@@ -170,22 +211,22 @@ class Replay:
         self.current, self.next_step = (shape, rounds), step + 1
 
     def _start(self, step: int) -> None:
-        for pool in self.pool.values():
-            pool.clear()
+        self.close()
         self.steps = self.plan.steps(step)
         order = ((shape, number) for shape, _, fresh in self.plan.steps(step) for number in fresh)
         self.loader = iter(
             DataLoader(
-                _Rounds(self),
+                _Rounds(self.source, self.stream, self.cache),
                 sampler=order,
                 batch_size=None,
                 num_workers=self.workers,
                 prefetch_factor=4 if self.workers else None,
+                worker_init_fn=_leave_signals_to_the_trainer,
             )
         )
 
-    def _prepare(self, key: tuple[Shape, int], pairs: Pairs | None) -> Sample:
-        path = self._path(key)
+    def _prepare(self, key: Round, pairs: Pairs | None) -> Sample:
+        path = self.cache.path(key)
         if pairs is None:
             assert path is not None
             return load_file(path)
@@ -206,28 +247,6 @@ class Replay:
             made.append(self.make(Pairs(pairs.clean[turn], pairs.degraded[turn], pairs.tasks[turn])))
         return {name: torch.cat([part[name].cpu() for part in made]).contiguous() for name in made[0]}
 
-    def _path(self, key: tuple[Shape, int]) -> Path | None:
-        (height, width), number = key
-        if self.cache is None:
-            return None
-        # The batch says which samples a round has.
-        folder = self.cache / f"{self.plan.batches[height, width]}x{height}x{width}"
-        return folder / f"{number}-{self.share.rank}-of-{self.share.world}.safetensors"
-
-    def cached(self, key: tuple[Shape, int]) -> Path | None:
-        """The file of a finished round, if it is there and whole.
-
-        Its length is compared with its header, no tensor is read: that is left to the process that needs them.
-        """
-        path = self._path(key)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt"):
-                return path
-        except (SafetensorError, OSError):
-            return None
-
 
 def dice_below(dice_B: Tensor, bound: int) -> list[int]:
     """Random numbers in [0, 1) -> whole numbers in [0, bound)."""
@@ -244,4 +263,6 @@ def loader_speed(source: PairSource, side: int, workers: int, seconds: float, ba
     while time.monotonic() - began < seconds:
         step += 1
         replay.batch(step)
-    return step * batch / (time.monotonic() - began)
+    speed = step * batch / (time.monotonic() - began)
+    replay.close()
+    return speed

@@ -146,6 +146,8 @@ class Stage(ABC, Generic[M]):
     shardable: bool = True
     #: A discriminator, trained against the model, where the stage has one.
     critic: nn.Module | None = None
+    #: Its samples, once it is set up; closed when it ends.
+    replay: Replay | None = None
 
     @abstractmethod
     def trainable(self, model: M) -> list[nn.Module | nn.Parameter]:
@@ -223,8 +225,12 @@ def fit(model: Model, stage: Stage, setting: Setting) -> None:
     if done.exists():
         return
     loop = _Loop(model, stage, setting)
-    with _stoppable() as stopped:
-        loop.run(stopped)
+    try:
+        with _stoppable() as stopped:
+            loop.run(stopped)
+    finally:
+        if stage.replay is not None:
+            stage.replay.close()
     if setting.accelerator.is_main_process:
         done.write_text(f"{loop.step} steps, {loop.elapsed:.0f} s\n")
         loop.checkpoints.clear()
@@ -373,13 +379,12 @@ class _Loop:
         return [self.optimizer] + ([self.critic_optimizer] if self.critic is not None else [])
 
     def _engine_figures(self) -> dict[str, float]:
-        replay = getattr(self.stage, "replay", None)
         figures = {
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_s": self.step * self.schedule.batch / max(self.elapsed, 1e-9),
         }
-        if replay is not None:
-            figures["waiting"] = replay.waited / max(self.elapsed, 1e-9)
+        if self.stage.replay is not None:
+            figures["waiting"] = self.stage.replay.waited / max(self.elapsed, 1e-9)
         return figures
 
     # --------------------------------------------------------------------------------- figures and checkpoints
