@@ -450,7 +450,9 @@ def test_results_in_one_command_and_again_for_nothing(held_out, tiny, tmp_path):
     assert result.exit_code == 0, result.output
     text = out.read_text()
     assert "| kodak-synthetic-haze |" in text and "| haze_set |" in text and "| kodak-synthetic-clean |" in text
-    assert "native-rgb n | native-rgb input" in text and "saved-8bit n | saved-8bit input" in text
+    assert "| n | native-rgb input | native-rgb restored | native-rgb gain" in text and "saved-8bit gain" in text
+    clean = next(line for line in text.splitlines() if line.startswith("| kodak-synthetic-clean |"))
+    assert clean.split("|")[3].strip() == "-" and float(clean.split("|")[4]) > 0
     real = next(line for line in text.splitlines() if line.startswith("| real-rain |"))
     assert text.index("## PIQE") < text.index(real)  # PSNR has no line of what has no truth
     assert "data:image" not in text and "](" not in text and str(tmp_path) not in text

@@ -81,6 +81,7 @@ def _without_bootstrap(sets):
 def test_few_and_equal_values():
     one = difference(([1.0], [0.5]))
     assert one.mean == 0.5 and (one.t, one.bootstrap, one.t_p, one.wilcoxon_p) == (None, None, None, None)
+    assert difference((A[:4], B[:4])).t is not None and difference((A[:4], B[:4])).bootstrap is None
     same = difference((A, A))
     assert same.t_p == same.wilcoxon_p == 1.0 and same.wins == pytest.approx(0.5)
     assert same.bootstrap.low == same.bootstrap.high == 0

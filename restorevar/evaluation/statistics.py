@@ -6,7 +6,7 @@ the ordinary thing.
 
     t           Student's; of several sets as strata, the variance s_d^2 / n_d of each mean added up, the degrees of
                 freedom by Welch and Satterthwaite
-    bootstrap   BCa, images drawn anew within each set
+    bootstrap   BCa, images drawn anew within each set; not of sets of fewer than five, whose draws say too little
     Wilcoxon    signed-rank; of several sets weighted: sum of w_i * sign_i * rank_i over all images together, against
                 the normal distribution that it has when every sign is a coin's
     Holm        for the p values of one table together
@@ -26,6 +26,8 @@ from ..errors import UserError
 CONFIDENCE = 0.95
 #: Draws of the bootstrap, and the seed that makes them the same every time.
 RESAMPLES, SEED = 9_999, 0
+#: Of fewer values the bootstrap's interval would be far too narrow.
+FEWEST = 5
 #: Numbers alive at once in the bootstrap.
 _DRAWN = 4_000_000
 
@@ -164,7 +166,7 @@ def _t_test(mean: float, error: float | None, freedom: float) -> float | None:
 
 
 def _bootstrap(groups: Sequence[np.ndarray]) -> Interval | None:
-    if min(g.size for g in groups) < 2:
+    if min(g.size for g in groups) < FEWEST:
         return None
 
     def mean_of_means(*samples: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -15,8 +15,8 @@ from .paired_tables import is_clean
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a9bd0")
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 190, 20, 34, 44
 _ROW, _GAP = 26, 10
-#: More metrics than this are in the tables only.
-_METRICS = 3
+#: More metrics than this are in the tables only, but every data set is in a plot.
+_METRICS = 2
 
 #: (data set, method) -> (image, value)
 Values = Mapping[tuple[str, str], Sequence[tuple[str, float]]]
@@ -27,8 +27,13 @@ def distributions(measurements: Measurements) -> list[str]:
     plots = []
     for protocol in measurements.protocols:
         datasets = [d for d in measurements.datasets(protocol) if not is_clean(measurements, d)]
-        for metric in measurements.metrics(protocol)[:_METRICS]:
+        plotted: set[str] = set()
+        for place, metric in enumerate(measurements.metrics(protocol)):
             values = _values(measurements, protocol, datasets, metric)
+            shown = {dataset for dataset, _ in values}
+            if place >= _METRICS and shown <= plotted:
+                continue
+            plotted |= shown
             if values:
                 info = metric_info(metric)
                 methods = list(dict.fromkeys(method for _, method in values))

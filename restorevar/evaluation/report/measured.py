@@ -23,6 +23,7 @@ class MetricInfo:
     title: str
     higher_is_better: bool
     digits: int
+    needs_reference: bool = False
     known: bool = True
 
 
@@ -30,7 +31,7 @@ def metric_info(name: str) -> MetricInfo:
     metric = METRICS.get(name)
     if metric is None:
         return MetricInfo(name, name, True, 3, known=False)
-    return MetricInfo(name, metric.title, metric.higher_is_better, metric.digits)
+    return MetricInfo(name, metric.title, metric.higher_is_better, metric.digits, metric.needs_reference)
 
 
 def plain(name: str) -> str:

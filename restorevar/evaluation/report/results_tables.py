@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..statistics import Difference, difference, mean_of
+from ..statistics import difference, mean_of
 from .measured import Measurements, Variant, metric_info
 from .paired_tables import is_clean, paired_table
 from .table import EMPTY, Cell, Column, Line, Table, number
 
 ALL = "all, each set counting alike"
+CLEAN = "clean photographs as input"
 #: What p values are told of; those of all metrics would only thin out each other.
 _TESTED = ("psnr", "ssim")
 
@@ -36,26 +37,30 @@ def _metrics(measurements: Measurements) -> list[str]:
 
 def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
     info, protocols = metric_info(metric), measurements.protocols
-    columns = [
-        Column(title, protocol)
-        for protocol in protocols
-        for title in ("n", "input", "restored", "gain", "95 %, t", "95 %, bootstrap", "better in")
-    ]
+    columns = [Column("n")]
+    columns += [Column(title, p) for p in protocols for title in ("input", "restored", "gain", "better in")]
     datasets = list(dict.fromkeys(d for protocol in protocols for d in measurements.datasets(protocol)))
     scored = [d for d in datasets if any(_sets(measurements, method, p, [d], metric) for p in protocols)]
     kinds = {
         "degraded": [d for d in scored if not is_clean(measurements, d) and _has_truth(measurements, d)],
-        "clean photographs as input": [d for d in scored if is_clean(measurements, d)],
+        CLEAN: [d for d in scored if is_clean(measurements, d)],
         "real photographs": [d for d in scored if not _has_truth(measurements, d)],
     }
     lines = []
     for group, names in kinds.items():
         for label, sets in _labelled(names):
-            cells = [c for p in protocols for c in _cells(_sets(measurements, method, p, sets, metric), metric)]
-            lines.append(Line(label, "measured", cells, group=group))
+            found = [_sets(measurements, method, p, sets, metric) for p in protocols]
+            cells = [c for each in found for c in _cells(each, metric, group == CLEAN)]
+            lines.append(Line(label, "measured", [_counts(found), *cells], group=group))
     better = "higher" if info.higher_is_better else "lower"
-    caption = f"The {better} the better. Gain: restored less input, image by image."
+    caption = f"The {better} the better. Gain: restored less input, image by image, with its 95 % interval (t)."
     return Table(f"results-{metric}", f"{info.title}: input and restored", caption, "data set", columns, lines)
+
+
+def _counts(found: Sequence[Sets]) -> Cell:
+    """Images under each protocol; one number where they are as many."""
+    sizes = dict.fromkeys(sum(len(after) for _, after in sets) for sets in found)
+    return Cell(", ".join(map(str, sizes)))
 
 
 def _has_truth(measurements: Measurements, dataset: str) -> bool:
@@ -76,24 +81,20 @@ def _sets(measurements: Measurements, method: Variant, protocol: str, datasets: 
     return sets
 
 
-def _cells(sets: Sets, metric: str) -> list[Cell]:
+def _cells(sets: Sets, metric: str, clean: bool) -> list[Cell]:
+    """Input, restored, gain, share that gained. A clean input is its own truth: there is nothing to gain."""
     if not sets:
-        return [EMPTY] * 7
+        return [EMPTY] * 4
     info = metric_info(metric)
-    found: Difference = difference(*((after, before) for before, after in sets))
-    wins = found.wins if info.higher_is_better else 1 - found.wins
     before, after = (mean_of(*values).mean for values in zip(*sets, strict=True))
+    if clean and info.needs_reference:
+        return [EMPTY, number(after, info.digits), EMPTY, EMPTY]
+    found = difference(*((after, before) for before, after in sets))
+    wins = found.wins if info.higher_is_better else 1 - found.wins
+    interval = f" ({found.t.low:+.{info.digits}f} to {found.t.high:+.{info.digits}f})" if found.t else ""
     return [
-        number(found.n, 0),
         number(before, info.digits),
         number(after, info.digits),
-        Cell(f"{found.mean:+.{info.digits}f}", found.mean),
-        _interval(found, "t", info.digits),
-        _interval(found, "bootstrap", info.digits),
+        Cell(f"{found.mean:+.{info.digits}f}{interval}", found.mean),
         Cell(f"{100 * wins:.0f} %", wins),
     ]
-
-
-def _interval(found: Difference, kind: str, digits: int) -> Cell:
-    interval = getattr(found, kind)
-    return EMPTY if interval is None else Cell(f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}")
