@@ -214,8 +214,8 @@ def study(tmp_path_factory) -> Path:
     """A page for two methods and three photos; its key beside it."""
     folder = tmp_path_factory.mktemp("study")
     for method, tone in (("input", 100), ("mine", 20), ("yours", 60)):
-        for name in "abc":
-            save(folder / method / f"{name}.png", tone)
+        for i, name in enumerate("abc"):
+            save(folder / method / f"{name}.png", tone + 5 * i)
     methods = [f"{name}={folder / name}" for name in ("mine", "yours")]
     run("study", "make", *methods, "--input", folder / "input", "-o", folder / "page.html")
     return folder / "page.html"
@@ -325,7 +325,7 @@ def test_every_rater_has_an_own_order_and_own_ratings(browser, study):
     for rater in ("r1", "r2", "r3", "r4", "r5", "r6"):
         enter(browser, study, rater)
         assert find(browser, "#place").text == "0 of 3 rated"
-        orders.add(shown(browser)[1])
+        orders.add(shown(browser)[0])  # the original of the first question
     assert len(orders) > 1
 
 
