@@ -217,7 +217,7 @@ def study(tmp_path_factory) -> Path:
         for i, name in enumerate("abc"):
             save(folder / method / f"{name}.png", tone + 5 * i)
     methods = [f"{name}={folder / name}" for name in ("mine", "yours")]
-    run("study", "make", *methods, "--input", folder / "input", "-o", folder / "page.html")
+    run("study", "make", *methods, "--input", folder / "input", "-o", folder / "page.html", "--seed", "1")
     return folder / "page.html"
 
 
