@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .common import app, one_line, progress_bar, reporting
+from .common import Device, Dtype, app, one_line, progress_bar, reporting
 
 if TYPE_CHECKING:
     from ..evaluation.analysis.findings import Findings
@@ -25,8 +25,6 @@ app.add_typer(analyze_app, name="analyze")
 _SIZE = 512
 
 Model = Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID", help="A shipped model, a folder, or a Hub id.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
-Dtype = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision.")]
 Size = Annotated[int, typer.Option(min=64, help="Shrink photos until no side has more pixels.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pairs of each task.")]
 Figure = Annotated[Path | None, typer.Option("--out", "-o", metavar="FIG", help="The picture of one pair: png, jpg.")]

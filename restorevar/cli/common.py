@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+#: Options of several commands.
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+Dtype = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the arithmetic.")]
 
 # Older typer takes this class from click, newer brings its own; both derive BadParameter from it.
 UsageError: Any = typer.BadParameter.__mro__[1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import FAILED, app, fail, one_line, progress_bar, reporting
+from .common import FAILED, Device, Dtype, app, fail, one_line, progress_bar, reporting
 
 if TYPE_CHECKING:
     from ..evaluation.rows import Row
@@ -70,8 +70,8 @@ def results(
     ] = Path("runs/results"),
     model: Annotated[str, typer.Option(metavar="NAME|DIR|HUB_ID")] = "compact",
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Calls the model so.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     fidelity: Annotated[float | None, typer.Option(metavar="W", help="Default: the model's own.")] = None,
     protocol: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Default: restorevar-512 and saved-8bit; repeatable.")

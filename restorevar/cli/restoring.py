@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import FAILED, app, auto_or_number, fail, one_line, open_log, progress_bar, reporting
+from .common import FAILED, Device, Dtype, app, auto_or_number, fail, one_line, open_log, progress_bar, reporting
 
 if TYPE_CHECKING:
     from ..batch import Job, Record, Writing
@@ -27,8 +27,8 @@ def restore(
     model: Annotated[
         str, typer.Option(metavar="NAME|DIR|HUB_ID", help="A shipped model, a folder, or a Hub id.")
     ] = "compact",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     tile: Annotated[
         str, typer.Option(metavar="auto|N", help="Side of the windows of large photos, in pixels.")
     ] = "auto",

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .common import FAILED, app, reporting
+from .common import FAILED, Device, Dtype, app, reporting
+
+DATA = typer.Option(metavar="DIR[=WEIGHT]", help="Folder of clean photographs; repeatable.")
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Any number of the recipe, such as decoder.loss.ssim=0; repeatable."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")]
 
 
 @app.command()
@@ -15,9 +22,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder: log, previews, checkpoints, the model.")] = Path(
         "runs/first"
     ),
-    data: Annotated[
-        list[str] | None, typer.Option(metavar="DIR[=WEIGHT]", help="Folder of clean photographs; repeatable.")
-    ] = None,
+    data: Annotated[list[str] | None, DATA] = None,
     pairs: Annotated[
         list[str] | None, typer.Option(metavar="FILE[=WEIGHT]", help="Manifest of real pairs; repeatable.")
     ] = None,
@@ -29,13 +34,10 @@ def train(
         str | None, typer.Option(metavar="vqvae|transformer|refiner|decoder", help="Only this one of the four.")
     ] = None,
     init: Annotated[str | None, typer.Option(metavar="MODEL", help="Start from these weights.")] = None,
-    set: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Any number of the recipe, such as decoder.loss.ssim=0; repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the arithmetic.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")] = 0,
+    set: Settings = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
     accumulate: Annotated[int, typer.Option(min=1, help="Turns in which each batch is computed.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode and degrade; 0: none of their own.")] = 0,
     cache: Annotated[bool, typer.Option("--cache", help="Keep on disk what the frozen parts computed.")] = False,
@@ -94,19 +96,17 @@ def train(
 
 @app.command()
 def ablate(
-    data: Annotated[list[str], typer.Option(metavar="DIR[=WEIGHT]", help="Folder of clean photographs; repeatable.")],
+    data: Annotated[list[str], DATA],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the runs and the table.")],
     scale: Annotated[str, typer.Option(metavar="debug|compact", help="Windows of 64 pixels, or the recipe.")] = "debug",
     budget: Annotated[str, typer.Option(metavar="20m|2h", help="Training time of all variants together.")] = "20m",
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this variant, and the full model; repeatable.")
     ] = None,
-    set: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As for train, for all variants; repeatable.")
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the arithmetic.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of weights, crops and degradations.")] = 0,
+    set: Settings = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
 ) -> None:
     """Train the paper's ablations and ours for as many steps each and compare them. Run it again to resume.
 
