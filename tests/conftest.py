@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,6 +39,15 @@ def published_keys(file: str) -> dict[str, tuple[list[int], str]]:
         if file in keys:
             return keys[file]
     raise KeyError(file)
+
+
+def wave_photos(root: Path, count: int, height: int, width: int, wave: float) -> Path:
+    """Smooth colour pictures 0.png, 1.png, ... in `root`, each another; a wave is about 6 `wave` pixels long."""
+    y, x = np.mgrid[0:height, 0:width] / wave
+    for i in range(count):
+        waves = [128 + 100 * np.sin(x * (1 + i / 3) + c) * np.cos(y + i * c) for c in range(3)]
+        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(root / f"{i}.png")
+    return root
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest import wave_photos
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -29,12 +29,7 @@ TINY = [f"{stage}.schedule.{name}=2" for stage in STAGES for name in ("steps", "
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     """Six smooth colour pictures of 96 x 90."""
-    root = tmp_path_factory.mktemp("photos")
-    y, x = np.mgrid[0:90, 0:96] / 20
-    for i in range(6):
-        waves = [128 + 100 * np.sin(x * (1 + i / 3) + c) * np.cos(y + i * c) for c in range(3)]
-        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(root / f"{i}.png")
-    return root
+    return wave_photos(tmp_path_factory.mktemp("photos"), 6, 90, 96, wave=20)
 
 
 def options(photos: Path, *only: str) -> Options:

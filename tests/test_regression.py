@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest import wave_photos
 from torch import nn
 from typer.testing import CliRunner
 
@@ -50,12 +50,7 @@ def awake() -> RegressionNet:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Four smooth colour pictures of 160 x 150."""
-    root = tmp_path_factory.mktemp("photos")
-    y, x = np.mgrid[0:150, 0:160] / 40
-    for i in range(4):
-        waves = [128 + 100 * np.sin(x * (1 + i / 3) + c) * np.cos(y + i * c) for c in range(3)]
-        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(root / f"{i}.png")
-    return root
+    return wave_photos(tmp_path_factory.mktemp("photos"), 4, 150, 160, wave=40)
 
 
 def image(height: int, width: int, batch: int = 1) -> torch.Tensor:

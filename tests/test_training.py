@@ -14,9 +14,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from conftest import wave_photos
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -45,12 +45,7 @@ STAGES = [stage.name for stage in recipes.debug()]
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Six smooth colour pictures of 300 x 280."""
-    root = tmp_path_factory.mktemp("photos")
-    y, x = np.mgrid[0:280, 0:300] / 60
-    for i in range(6):
-        waves = [128 + 100 * np.sin(x * (1 + i / 3) + c) * np.cos(y + i * c) for c in range(3)]
-        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(root / f"{i}.png")
-    return root
+    return wave_photos(tmp_path_factory.mktemp("photos"), 6, 280, 300, wave=60)
 
 
 def log_of(run: Path) -> list[dict]:
