@@ -184,6 +184,23 @@ def test_the_sentence_says_what_the_figures_say(coarse, fine, word):
     ElementTree.fromstring(found.charts["curves"])
 
 
+def test_outputs_that_are_no_better_than_the_input_say_nothing():
+    made = records(0.9, 0.1)
+    for i, record in enumerate(made):
+        curves = record["curves"]["truth"]
+        record["ways"]["outputs"] = 5.0
+        record["curves"]["outputs"] = {end: [dict(point) for point in points] for end, points in curves.items()}
+        for points in record["curves"]["outputs"].values():
+            points[0]["psnr"] = 25.5 + 0.1 * i  # all swapped: 26
+    found = scale_study.conclude(made, {})
+    assert [v.word for v in found.verdicts] == ["supports", "supports", "leaves open", "leaves open"]
+    assert "not surely nearer to the clean photo" in found.verdicts[-1].sentence
+    for record in made:
+        for points in record["curves"]["outputs"].values():
+            points[0]["psnr"] += 4
+    assert scale_study.conclude(made, {}).verdicts[-1].word == "supports"
+
+
 def test_tasks_that_differ_are_told_apart():
     found = scale_study.conclude(records(0.9, 0.1) + records(0.1, 0.9, task="rain"), {})
     assert "support it for haze and contradict it for rain" in found.verdicts[0].sentence

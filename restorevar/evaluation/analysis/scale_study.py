@@ -14,7 +14,7 @@ from ..pairs import Pair
 from ..statistics import Mean
 from .chart import Line, Panel, draw
 from .findings import Findings, Table, Verdict, about
-from .judging import judge_all, overall, percent, to_claim
+from .judging import decibels, judge, judge_all, overall, percent, to_claim
 from .sampling import Progress, by_task, chosen_pairs, ignore, named, over_photos, shares_over_photos, views_of_pairs
 from .swaps import Base, End, Swaps, swap_scales
 from .views import latent_model
@@ -98,7 +98,8 @@ def conclude(records: list[dict[str, Any]], told: dict[str, Any]) -> Findings:
         f"image to the other? The claim is supported where more than half comes back with the degraded photo's {half} "
         f"coarsest scales and less than half with its {half} finest, both with their whole 95 % intervals (over "
         "photos); contradicted where either interval lies on the other side; else left open. Pairs weigh by how far "
-        "apart the two images are."
+        "apart the two images are. Model's outputs tell something only where they, decoded so, are nearer to the clean "
+        "photo than the degraded one, the 95 % interval of the difference in PSNR above zero; else left open."
     )
     findings = Findings("Scale study", CLAIM, rule, told, records=records)
     for base in cast("list[Base]", list(records[0]["curves"])):
@@ -133,6 +134,12 @@ def _returned(rows: Sequence[dict[str, Any]], base: Base, end: End, n: int, shif
     return shares_over_photos((photo, sign * (share + shift), way) for photo, share, way in triples)
 
 
+def _nearer(rows: Sequence[dict[str, Any]], base: Base) -> Mean:
+    """dB by which the base is nearer to the clean photo than the degraded photo is, both decoded from tokens."""
+    near, far = (_values(rows, base, "coarse", n, "psnr") for n in (0, len(rows[0]["counts"])))
+    return over_photos((photo, a - b) for photo, a, b in zip(_photos(rows), near, far, strict=True))
+
+
 def _photos(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["photo"] for row in rows]
 
@@ -141,10 +148,17 @@ def _judge_task(rows: Sequence[dict[str, Any]], base: Base, task: str, half: int
     back = {end: _returned(rows, base, end, half) for end in ENDS}
     tokens = sum(sum(row["counts"][:half]) / sum(row["counts"]) for row in rows) / len(rows)
     word = judge_all(_returned(rows, base, "coarse", half, -0.5), _returned(rows, base, "fine", half, -0.5, -1))
-    whose = "" if base == "truth" else ", model's outputs"
+    whose, reason = "" if base == "truth" else ", model's outputs", ""
+    if base == "outputs":
+        nearer = _nearer(rows, base)
+        if judge(nearer) != "supports":
+            word = "leaves open"
+            reason = (
+                f"The output itself is not surely nearer to the clean photo than the degraded one: {decibels(nearer)}. "
+            )
     sentence = (
-        f"{task}{whose}: {to_claim(word)}. The {half} coarsest scales ({100 * tokens:.0f} % of the tokens) bring back "
-        f"{percent(back['coarse'])} of the degradation, the {half} finest {percent(back['fine'])}; {len(rows)} pairs "
+        f"{task}{whose}: {to_claim(word)}. {reason}The {half} coarsest scales ({100 * tokens:.0f} % of the tokens) "
+        f"bring back {percent(back['coarse'])} of the degradation, the {half} finest {percent(back['fine'])}; {len(rows)} pairs "
         f"of {back['coarse'].n} photos."
     )
     figures: dict[str, float | None] = {"pairs": len(rows), "photos": back["coarse"].n}
