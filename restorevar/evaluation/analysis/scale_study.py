@@ -158,8 +158,8 @@ def _judge_task(rows: Sequence[dict[str, Any]], base: Base, task: str, half: int
             )
     sentence = (
         f"{task}{whose}: {to_claim(word)}. {reason}The {half} coarsest scales ({100 * tokens:.0f} % of the tokens) "
-        f"bring back {percent(back['coarse'])} of the degradation, the {half} finest {percent(back['fine'])}; {len(rows)} pairs "
-        f"of {back['coarse'].n} photos."
+        f"bring back {percent(back['coarse'])} of the degradation, the {half} finest {percent(back['fine'])}; "
+        f"{len(rows)} pairs of {back['coarse'].n} photos."
     )
     figures: dict[str, float | None] = {"pairs": len(rows), "photos": back["coarse"].n}
     for end, mean in back.items():
