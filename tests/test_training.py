@@ -433,12 +433,30 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_with_a_checkpoint(photos, t
     """As `timeout` and job schedulers send it: the workers must not die before the trainer has saved."""
     arguments = command(photos, tmp_path, *STEPS, "--workers", "2", "--set", "autoencoder.schedule.steps=100000")
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while not list((tmp_path / "checkpoints").glob("autoencoder-*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGTERM)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and told.decode().splitlines() == ["restorevar: error: interrupted"]
+        try:
+            deadline = time.monotonic() + 120
+            while not list((tmp_path / "checkpoints").glob("autoencoder-*")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGTERM)
+            _, told = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert (process.returncode, told.decode().splitlines()) == (130, ["restorevar: error: interrupted"])
+
+
+def test_workers_end_by_the_signal_of_their_parent_alone(photos):
+    """One that heeded nobody would keep a run that failed from ending."""
+    replay = Replay(lambda pairs: {"x": pairs.clean}, PairSource(photos), "s", {(16, 16): 1.0}, 4, Share(), workers=1)
+    replay.batch(0)
+    (worker,) = multiprocessing.active_children()
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    replay.batch(1)
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0
+    replay.close()
 
 
 def test_the_cache_knows_what_it_was_made_from(photos, tmp_path):

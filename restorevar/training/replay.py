@@ -6,7 +6,6 @@ several processes prepares and draws its own part of every batch. What frozen pa
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.pairs import Pairs, PairSource, seeded
+from .workers import holding_signals, obey_the_parent_alone
 
 Sample = dict[str, Tensor]
 Shape = tuple[int, int]
@@ -139,13 +139,6 @@ class _Rounds(Dataset):
         return self.source.pairs(f"{self.stream}/{height}x{width}", indices, height, width)
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C in a terminal, `timeout` and job schedulers signal every process of a run at once. The one that trains
-    then takes its last step and saves, for which it needs its workers; they end with it, or when it closes them."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 class Replay:
     """`batch(step, turn)` gives this process's samples of a step; calls go on from the first step asked for."""
 
@@ -214,16 +207,16 @@ class Replay:
         self.close()
         self.steps = self.plan.steps(step)
         order = ((shape, number) for shape, _, fresh in self.plan.steps(step) for number in fresh)
-        self.loader = iter(
-            DataLoader(
-                _Rounds(self.source, self.stream, self.cache),
-                sampler=order,
-                batch_size=None,
-                num_workers=self.workers,
-                prefetch_factor=4 if self.workers else None,
-                worker_init_fn=_leave_signals_to_the_trainer,
-            )
+        loader = DataLoader(
+            _Rounds(self.source, self.stream, self.cache),
+            sampler=order,
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            worker_init_fn=obey_the_parent_alone,
         )
+        with holding_signals():
+            self.loader = iter(loader)
 
     def _prepare(self, key: Round, pairs: Pairs | None) -> Sample:
         path = self.cache.path(key)
