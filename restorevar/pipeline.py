@@ -24,8 +24,9 @@ from . import halving, tiling
 from .acceleration import DTYPES, pick_device, pick_dtype, prepare, release
 from .checkpoints import load_model
 from .errors import UserError
+from .glimpse import Watch, watching
 from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
-from .models import Model, RestoreVAR
+from .models import Model, RestoreVAR, RestoreVARConfig
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Restorer:
     `tile`: side of the windows in pixels, rounded up to what the model takes; "auto": by photo and device.
     `batch`: windows per pass of the model. Both are halved for good when memory runs out; `log` is told.
     `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
+    `strength` in [0, 1]: how much of the change is made; 0 gives the input back.
     `speed`: "best" is the whole model; "balanced" leaves the finest scales to the refiner, "fast" restores
     at half the size and adds the change to the photo.
     """
@@ -82,6 +84,7 @@ class Restorer:
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
+        strength: float = 1.0,
         speed: str = "best",
         log: Callable[[str], None] = logging.getLogger(__name__).warning,
     ):
@@ -91,6 +94,7 @@ class Restorer:
         self.unit = model.config.downsample
         self.tile = _check_tile(model, tile)
         self.fidelity = _check_fidelity(model, fidelity)
+        self.strength = _check_strength(strength)
         self.speed, self.scales = speed, scales_of(model, speed)
         self.model = prepare(model, self.device, self.dtype)
         self.batch = self._check_batch(batch)
@@ -104,6 +108,7 @@ class Restorer:
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
+        strength: float = 1.0,
         speed: str = "best",
     ) -> Restorer:
         """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is none such."""
@@ -117,13 +122,22 @@ class Restorer:
             tile=tile,
             batch=batch,
             fidelity=fidelity,
+            strength=strength,
             speed=speed,
         )
 
-    def at_fidelity(self, weight: float | None) -> Restorer:
-        """The same model with another weight, without loading it anew. Raises UserError as the constructor."""
+    def at(self, *, fidelity: float | None = None, strength: float | None = None, speed: str | None = None) -> Restorer:
+        """The same model with other settings, without loading it anew; None keeps what is.
+
+        Raises UserError as the constructor.
+        """
         other = copy.copy(self)
-        other.fidelity = _check_fidelity(self.model, weight)
+        if fidelity is not None:
+            other.fidelity = _check_fidelity(self.model, fidelity)
+        if strength is not None:
+            other.strength = _check_strength(strength)
+        if speed is not None:
+            other.speed, other.scales = speed, scales_of(self.model, speed)
         return other
 
     @property
@@ -136,6 +150,7 @@ class Restorer:
             "tile": self.tile or "auto",
             "batch": self.batch,
             "fidelity": self.fidelity,
+            "strength": self.strength,
             "speed": self.speed,
         }
 
@@ -168,9 +183,9 @@ class Restorer:
             return photo_to_pil(self.restore_photo(read_photo(Path(image))))
         raise UserError(f"cannot restore a {type(image).__name__}: give a path, PIL image, numpy array or tensor")
 
-    def restore_photo(self, photo: Photo, progress: Progress | None = None) -> Photo:
-        """The photo with restored pixels, all else as it was. `progress` is told the share done, 0 to 1."""
-        return photo.replaced(self.restore_pixels(photo.rgb, progress))
+    def restore_photo(self, photo: Photo, progress: Progress | None = None, watch: Watch | None = None) -> Photo:
+        """The photo with restored pixels, all else as it was. See `restore_pixels`."""
+        return photo.replaced(self.restore_pixels(photo.rgb, progress, watch))
 
     def restore_photos(self, photos: Sequence[Photo]) -> list[Photo]:
         """Photos of one size, for which `share_a_pass` holds, `batch` of them in a pass of the model."""
@@ -226,23 +241,32 @@ class Restorer:
 
     # ------------------------------------------------------------------------------------ the path of a photo
 
-    def restore_pixels(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-        """Pixels [H, W, 3] of uint8 or uint16, restored, as a new array of the same shape and dtype."""
-        return self._restore(rgb, rgb.dtype, progress or _ignore)
+    def restore_pixels(
+        self, rgb: np.ndarray, progress: Progress | None = None, watch: Watch | None = None
+    ) -> np.ndarray:
+        """Pixels [H, W, 3] of uint8 or uint16, restored, as a new array of the same shape and dtype.
+
+        `progress` is told the share done, 0 to 1, after each window; `watch` gets a Glimpse after each scale of the
+        pass over the whole photo, which for a large one is the shrunken photo that sets the tone. What either raises
+        ends the work and comes out as it is. A model without scales has none to watch.
+        """
+        return self._restore(rgb, rgb.dtype, progress or _ignore, watch)
 
     def restore_floats(self, rgb: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """As `restore_pixels`, but float32 in [0, 1]: what the model gives, before rounding. For measurements."""
-        return self._restore(rgb, np.dtype(np.float32), progress or _ignore)
+        return self._restore(rgb, np.dtype(np.float32), progress or _ignore, None)
 
-    def _restore(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+    def _restore(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress, watch: Watch | None) -> np.ndarray:
         """The result is of `dtype`."""
         if SPEEDS[self.speed].half and min(rgb.shape[:2]) >= 2 * MIN_SIDE:
-            return self._restore_at_half_size(rgb, dtype, progress)
-        return self._restore_at_size(rgb, dtype, progress)
+            return self._restore_at_half_size(rgb, dtype, progress, watch)
+        return self._restore_at_size(rgb, dtype, progress, watch)
 
-    def _restore_at_half_size(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+    def _restore_at_half_size(
+        self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress, watch: Watch | None
+    ) -> np.ndarray:
         small = halving.halve(rgb)
-        change = self._restore_at_size(small, np.dtype(np.float32), progress)
+        change = self._restore_at_size(small, np.dtype(np.float32), progress, watch)
         change -= small.astype(np.float32) / 65535
         change *= 2  # pixels range from -1 to 1 below
         restored = np.empty(rgb.shape, dtype)
@@ -251,12 +275,14 @@ class Restorer:
             restored[place] = from_tensor(to_tensor(rgb[place]) + rows, dtype)
         return restored
 
-    def _restore_at_size(self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress) -> np.ndarray:
+    def _restore_at_size(
+        self, rgb: np.ndarray, dtype: np.dtype[Any], progress: Progress, watch: Watch | None
+    ) -> np.ndarray:
         """Again with less at once until memory is enough."""
         while True:
             window = self._window(*rgb.shape[:2])
             try:
-                return self._restore_windows(rgb, dtype, window, progress)
+                return self._restore_windows(rgb, dtype, window, progress, watch)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -264,15 +290,20 @@ class Restorer:
             self._make_room(window)
 
     def _restore_windows(
-        self, rgb: np.ndarray, dtype: np.dtype[Any], window: tuple[int, int], progress: Progress
+        self,
+        rgb: np.ndarray,
+        dtype: np.dtype[Any],
+        window: tuple[int, int],
+        progress: Progress,
+        watch: Watch | None,
     ) -> np.ndarray:
         """Plan, anchor, restore, blend: rows of pixels come out as soon as they are final."""
         height, width, _ = rgb.shape
         side = max(window)
         plan = tiling.plan(height, width, window, overlap=int(side * OVERLAP))
-        tone = self._tone(rgb, side) if len(plan) > 1 else None
+        tone = self._tone(rgb, side, watch) if len(plan) > 1 else None
         restored = np.empty(rgb.shape, dtype)
-        windows = self._stream(rgb, plan, window, tone, progress)
+        windows = self._stream(rgb, plan, window, tone, progress, watch if tone is None else None)
         for top, rows in tiling.merge_bands(windows, plan):
             restored[top : top + rows.shape[1]] = from_tensor(rows, dtype)
         return restored
@@ -284,34 +315,38 @@ class Restorer:
         window: tuple[int, int],
         tone: tiling.Tone | None,
         progress: Progress,
+        watch: Watch | None,
     ) -> Iterator[Tensor]:
         """The restored windows (3, h, w) of the plan, in its order, a batch of them in float at a time."""
         places = plan.places()
         done = 0
         while batch := list(islice(places, self.batch)):
             degraded = torch.stack([to_tensor(rgb[rows, columns]) for rows, columns in batch])
-            restored = self._run_model(degraded, window)
+            restored = self._run_model(degraded, window, watch)
             done += len(batch)
             progress(done / len(plan))
             for (rows, columns), before, after in zip(batch, degraded, restored, strict=True):
                 yield after if tone is None else tone.match(before, after, rows.start, columns.start)
 
-    def _tone(self, rgb: np.ndarray, size: int) -> tiling.Tone:
+    def _tone(self, rgb: np.ndarray, size: int, watch: Watch | None) -> tiling.Tone:
         """The anchor: the whole photo, shrunken to `size` pixels, restored at once."""
         degraded, scale = tiling.shrink(rgb, size)
-        restored = self._run_model(degraded[None], self._window(*degraded.shape[1:]))[0]
+        restored = self._run_model(degraded[None], self._window(*degraded.shape[1:]), watch)[0]
         # Below one pixel of the anchor it has nothing to say.
         return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
 
-    def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int]) -> Tensor:
+    def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int], watch: Watch | None = None) -> Tensor:
         """The model on images in [-1, 1] no larger than `window`, reflected up to it. Result on the CPU."""
         height, width = degraded_B3HW.shape[-2:]
         padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
         options: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
+        if watch is not None and isinstance(self.model.config, RestoreVARConfig):
+            options["on_scale"] = watching(self.model, watch, (height, width), window)
         restored = self.model.restore(padded, fidelity=self.fidelity, **options)[..., :height, :width].float().cpu()
         if not restored.isfinite().all():
             raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")
-        return restored
+        # The tone of a large photo and the sum of its windows are linear in what comes out here.
+        return restored if self.strength == 1 else torch.lerp(degraded_B3HW, restored, self.strength)
 
     # --------------------------------------------------------------------------------------- sizes and memory
 
@@ -376,6 +411,12 @@ def _check_fidelity(model: Model, weight: float | None) -> float:
         return model.fidelity_weight(weight)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _check_strength(strength: float) -> float:
+    if not 0 <= strength <= 1:
+        raise UserError(f"strength is between 0 and 1, not {strength}")
+    return strength
 
 
 def scales_of(model: Model, speed: str) -> int | None:

@@ -16,11 +16,16 @@ PACKAGE = Path(restorevar.__file__).parent
 #: Rooms from top to bottom; a room may import itself and rooms below it.
 STACK = [
     {"cli"},
+    {"serving"},
+    {"scaling"},
     {"batch"},
+    {"video"},
     {"training"},
     {"benchmarks"},
     {"evaluation"},
+    {"diagnosis", "export"},
     {"pipeline"},
+    {"glimpse"},
     {"official_weights"},
     {"acceleration", "checkpoints"},
     {"data"},

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from restorevar import checkpoints, halving, pipeline, tiling
 from restorevar.errors import UserError
+from restorevar.glimpse import Glimpse, watching
 from restorevar.images import Photo, from_tensor, photo_from_pil, read_photo, to_tensor
-from restorevar.models import RestoreVAR
+from restorevar.models import RestoreVAR, ScaleEvent
 from restorevar.models.config import RefinerConfig, debug
 from restorevar.pipeline import Restorer
 
@@ -367,11 +368,78 @@ def test_floats_are_the_pixels_before_rounding(tiny: RestoreVAR, height: int, wi
 def test_another_fidelity_without_loading_anew(tiny: RestoreVAR) -> None:
     pixels = noise(64, 64, 3)
     first = restorer(tiny, fidelity=0.0)
-    other = first.at_fidelity(1.0)
+    other = first.at(fidelity=1.0)
     assert other.model is first.model and (first.fidelity, other.fidelity) == (0.0, 1.0)
     assert np.array_equal(other.restore_floats(pixels), restorer(tiny, fidelity=1.0).restore_floats(pixels))
-    with pytest.raises(UserError):
-        first.at_fidelity(2.0)
+    assert first.at(speed="fast").speed == "fast" and first.speed == "best"
+    for wrong in ({"fidelity": 2.0}, {"strength": -0.1}, {"strength": float("nan")}, {"speed": "slow"}):
+        with pytest.raises(UserError):
+            first.at(**wrong)
+
+
+@pytest.mark.parametrize("speed", ["best", "fast"])
+@pytest.mark.parametrize("height, width", [(50, 70), (150, 290)])
+def test_strength_blends_with_the_input(tiny: RestoreVAR, height: int, width: int, speed: str) -> None:
+    pixels = noise(height, width, 3)
+    whole = restorer(tiny, tile=64, speed=speed)
+    full, input = whole.restore_floats(pixels), pixels / 255
+    assert np.array_equal(whole.at(strength=0.0).restore_pixels(pixels), pixels)
+    half = whole.at(strength=0.5).restore_floats(pixels)
+    inside = (full > 0) & (full < 1)  # elsewhere the whole change was cut off
+    exact = np.abs(half - (input + full) / 2)[inside] < 1e-5
+    assert inside.mean() > 0.5 and exact.mean() > (0.95 if speed == "fast" else 0.9999)  # fast: beside those, too
+
+
+# ---------------------------------------------------------------------------------------------- while it goes on
+
+
+@pytest.mark.parametrize("speed", ["best", "balanced", "fast"])
+@pytest.mark.parametrize("height, width", [(50, 70), (150, 290)])
+def test_a_restoration_can_be_watched(tiny: RestoreVAR, height: int, width: int, speed: str) -> None:
+    pixels = noise(height, width, 3)
+    seen: list[Glimpse] = []
+    worker = restorer(tiny, tile=64, speed=speed)
+    watched = worker.restore_pixels(pixels, watch=seen.append)
+    assert np.array_equal(watched, worker.restore_pixels(pixels))
+    assert [glimpse.scale for glimpse in seen] == list(range(seen[0].scales))
+    sides = [glimpse.confidence.shape for glimpse in seen]
+    assert sides == sorted(sides) and sides[-1][1] > sides[0][1]
+    for glimpse in seen:
+        assert glimpse.confidence.min() > 0 and glimpse.confidence.max() <= 1
+        preview = glimpse.preview(40)
+        assert preview.dtype == np.uint8 and 8 <= max(preview.shape[:2]) <= 40
+        assert (preview.shape[1] > preview.shape[0]) and preview.shape[2] == 3
+
+
+def test_the_last_preview_is_the_plain_decoding(tiny: RestoreVAR) -> None:
+    seen: list[Glimpse] = []
+    restorer(tiny).restore_pixels(noise(64, 64, 3), watch=seen.append)
+    pixels = torch.rand(1, 3, 64, 64) * 2 - 1
+    latents: list[torch.Tensor] = []
+    watch = watching(tiny, seen.append, (64, 64), (64, 64))
+
+    def on_scale(event: ScaleEvent) -> None:
+        latents.append(event.f_hat_BCHW)
+        watch(event)
+
+    tiny.restore(pixels, on_scale=on_scale)
+    assert np.array_equal(seen[-1].preview(), from_tensor(tiny.vqvae.decode(latents[-1])[0]))
+
+
+def test_a_restoration_can_be_called_off(tiny: RestoreVAR) -> None:
+    class Enough(Exception):
+        pass
+
+    scales: list[int] = []
+
+    def watch(glimpse: Glimpse) -> None:
+        scales.append(glimpse.scale)
+        if glimpse.scale == 1:
+            raise Enough
+
+    with pytest.raises(Enough):
+        restorer(tiny).restore_pixels(noise(64, 64, 3), watch=watch)
+    assert scales == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------- together, faster

@@ -36,6 +36,9 @@ def restore(
     fidelity: Annotated[
         float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 (none) to 1.")
     ] = None,
+    strength: Annotated[
+        float, typer.Option(metavar="S", help="How much of the change is made, 0 (none) to 1 (all of it).")
+    ] = 1.0,
     speed: Annotated[
         str, typer.Option(metavar="best|balanced|fast", help="How much of the model is run; best is all of it.")
     ] = "best",
@@ -64,7 +67,9 @@ def restore(
 
         writing = files.Writing(None if format == "keep" else format, quality, overwrite)
         jobs = files.plan_jobs(inputs, out, writing)
-        restorer = Restorer.from_pretrained(model, device, dtype, fidelity=fidelity, speed=speed, **windows)
+        restorer = Restorer.from_pretrained(
+            model, device, dtype, **windows, fidelity=fidelity, strength=strength, speed=speed
+        )
         counts: Counter[str] = Counter()
         with open_log(json) as log, _watching(jobs, writing, quiet) as (progress, tell):
             if not quiet:  # what "auto" has picked

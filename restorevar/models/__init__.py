@@ -9,12 +9,13 @@ Tensor names end in their shape. The legend for this folder; lower case = curren
 from .config import FidelityConfig, RefinerConfig, RestoreVARConfig, ScaleSchedule, TransformerConfig, VQVAEConfig
 from .kinds import Model, ModelConfig, build_model, kind_of
 from .regression import RegressionConfig, RegressionNet
-from .restorevar import RestoreVAR, ScaleEvent
+from .restorevar import OnScale, RestoreVAR, ScaleEvent
 
 __all__ = [
     "FidelityConfig",
     "Model",
     "ModelConfig",
+    "OnScale",
     "RefinerConfig",
     "RegressionConfig",
     "RegressionNet",

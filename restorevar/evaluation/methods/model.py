@@ -16,17 +16,21 @@ class ModelMethod:
     """A Restorer as it is, at another weight, or with a control in place of its latent (controls.py).
 
     Settings are those of the start: a Restorer that runs out of memory takes smaller windows from then on, and rows of
-    one run are to belong together. The number of windows at once is left out, for nothing depends on it.
+    one run are to belong together. Left out are the number of windows at once, for nothing depends on it, and a
+    strength of 1.
     Raises UserError for a weight or a control that the model cannot have.
     """
 
     def __init__(self, restorer: Restorer, fidelity: float | None = None, latent: str | None = None):
-        restorer = restorer.at_fidelity(restorer.fidelity if fidelity is None else fidelity)
+        restorer = restorer.at(fidelity=fidelity)
         if latent is not None:
             control(restorer, latent)
         self.restorer = restorer
         self.name, self.sha256 = restorer.name, restorer.sha256
-        settings = {name: value for name, value in restorer.settings.items() if name != "batch"}
+        settings = restorer.settings
+        del settings["batch"]
+        if restorer.strength == 1:
+            del settings["strength"]
         self.settings: Mapping[str, Any] = settings | ({} if latent is None else {"latent": latent})
 
     def restore(self, pair: Pair, image: np.ndarray) -> np.ndarray:
