@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, reading, writing
 
 #: Our task names -> those of the published manifests. Whatever combines several is "Mixed".
 PUBLISHED_NAMES = {
@@ -62,7 +62,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
     what cannot be read, is not JSON, or is not such a list.
     """
     path = Path(path)
-    rows = _load(path)
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise UserError(f"{path}: is not a manifest: a JSON list of pairs is expected, not {_kind(rows)}")
     folder = _absolute(path).parent
@@ -88,7 +88,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     """Write to a temporary name and move it to `path`, making its folder. Raises UserError."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_text(text, encoding="utf-8")
@@ -96,32 +96,29 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
         except BaseException:  # an interrupt from the keyboard too
             temporary.unlink(missing_ok=True)
             raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
     """Before long work: raises UserError if `write_json` could not write there. Makes the folder."""
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written: {path.parent} is not a folder that may be written to")
 
 
-def _load(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The value in a file of JSON. Raises UserError naming the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        with reading(path):
+            text = path.read_bytes()
+        return json.loads(text.decode("utf-8-sig"))
     except (RecursionError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: is not valid JSON ({error})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not valid JSON (it is not text in UTF-8)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _entry(row: Any, folder: Path, place: str) -> Entry:

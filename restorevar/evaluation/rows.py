@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, reading, writing
 
 #: method, sha256, settings (as JSON), protocol, dataset, image
 Key = tuple[str, str, str, str, str, str]
@@ -87,7 +87,7 @@ def append_row(file: str | os.PathLike[str], row: Row) -> None:
     A line that an interrupted run left unfinished is ended first. Raises UserError if the file cannot be written.
     """
     path = Path(file)
-    try:
+    with writing(path):  # a score that is not a number is told likewise
         line = json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
@@ -95,15 +95,11 @@ def append_row(file: str | os.PathLike[str], row: Row) -> None:
                 stream.seek(-1, os.SEEK_END)
                 line = line if stream.read(1) == b"\n" else "\n" + line
             stream.write(line.encode("utf-8", "surrogateescape"))
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a score that is not a number
-        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with reading(path):
         return path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _row(value: Any, place: str) -> Row:

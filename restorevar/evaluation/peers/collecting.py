@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from ...data.manifest import write_json
-from ...errors import UserError
+from ...errors import UserError, writing
 from ...images import read_photo
 from ...images.pixels import eight_bit
 from ..methods import FolderMethod
 from .checks import Comparison, check_files, check_out, check_size, target_names
+from .fitting import save_png
 from .job import Item, Job
 from .peer import Peer, Setup
 from .running import Run, image_files, read_run, run_by_hand
@@ -119,22 +117,12 @@ def _bring_back(peer: Peer, job: Job, item: Item, source: Path, target: Path, co
     check_size(peer, source, size, (output.shape[1], output.shape[0]))
     restored = peer.extract(output, size)
     comparison.see(item, fed, restored)
-    _save(peer.fit.back(restored, item.size), target)
-
-
-def _save(image: np.ndarray, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(image)).save(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    save_png(peer.fit.back(restored, item.size), target)
 
 
 def _replace(out: Path, part: Path) -> None:
     """Move the new folder to the place of the old one, which `check_out` has looked at."""
-    try:
+    with writing(out):
         if out.is_dir():
             shutil.rmtree(out)
         os.replace(part, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from ...errors import writing
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class Fit:
         """The peer's output of size `fed(size)` as an image of `size`."""
         width, height = self.scaled(size)
         return resized(output[:height, :width], size)
+
+
+def save_png(image: np.ndarray, path: Path) -> None:
+    """Raises UserError if it cannot be written."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=1)
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

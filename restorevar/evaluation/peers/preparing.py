@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ...errors import UserError
+from ...errors import UserError, reading, writing
 from ...images import read_photo
 from ...images.pixels import eight_bit
 from ..pairs import Pair
 from .command import PLACES, Command, as_shell
-from .fitting import resized
+from .fitting import resized, save_png
 from .job import Item, Job, has_job, load_job
 from .peer import Peer, Setup
 
@@ -60,11 +59,13 @@ def prepare(
         job = replace(job, prepared=old.prepared)  # its outputs may be there
     elif folder.is_dir() and any(folder.iterdir()) and not (folder / _UNFINISHED).is_file():
         raise UserError(f"{folder}: is not empty, and holds no job of a peer")
-    _mark(folder / _UNFINISHED)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _UNFINISHED).touch()
     sized = []
     for item in items:
         image = asked_image(item, square)
-        _save(peer.fit.feed(image), folder / item.place)
+        save_png(peer.fit.feed(image), folder / item.place)
         sized.append(replace(item, size=(image.shape[1], image.shape[0])))
         progress(len(sized), len(items))
     job = replace(job, items=tuple(sized))
@@ -90,11 +91,9 @@ def write_script(peer: Peer, job: Job, setup: Setup) -> Path:
     """JOB/run.sh, which does by hand what `peer run` does in between, here or where the folder is brought to."""
     commands = peer.commands(job)
     path = job.folder / "run.sh"
-    try:
+    with writing(path):
         path.write_text(_script(peer, commands, setup), encoding="utf-8")
         path.chmod(0o755)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
     return path
 
 
@@ -135,24 +134,6 @@ def _item(key: str, pair: Pair) -> Item:
     """Its size is not known yet."""
     from ...checkpoints import file_sha256
 
-    try:
+    with reading(pair.input):
         digest = file_sha256(pair.input)
-    except OSError as error:
-        raise UserError(f"{pair.input}: cannot be read ({error.strerror or error})") from None
     return Item(key, pair.dataset, pair.task, pair.image, os.path.abspath(pair.input), digest, (0, 0))
-
-
-def _mark(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _save(image: np.ndarray, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path, compress_level=1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None

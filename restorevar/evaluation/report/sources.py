@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
+from ...errors import UserError, reading
 from ..rows import Row, read_rows
 from ..study import Analysis
 from ..study.analyse import FORMAT as ANALYSIS
@@ -64,11 +64,11 @@ def _files(path: Path) -> list[Path]:
 def _json(path: Path) -> Any:
     """The value, or None if it is not one JSON value: then lines of it may be."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        with reading(path):
+            text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _analysis(value: Mapping[str, Any], path: Path) -> Analysis:

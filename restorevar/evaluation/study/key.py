@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ...data.manifest import write_json
+from ...data.manifest import read_json, write_json
 from ...errors import UserError
 
 FORMAT = "restorevar-study-key-1"
@@ -61,7 +59,7 @@ class Key:
     @classmethod
     def read(cls, path: Path) -> Key:
         """Raises UserError naming the file for whatever is not such a key."""
-        found = load_json(path)
+        found = read_json(path)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise UserError(f"{path}: is not the key of a study")
         try:
@@ -74,13 +72,3 @@ class Key:
             )
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: is a damaged key ({error})") from None
-
-
-def load_json(path: Path) -> Any:
-    """Raises UserError naming the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: is not valid JSON ({error})") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...data.manifest import read_json
 from ...errors import UserError
-from .key import POINTS, Key, load_json
+from .key import POINTS, Key
 
 FORMAT = "blind-study-ratings-1"
 
@@ -29,7 +30,7 @@ def read_ratings(paths: Sequence[Path], key: Key, tell: Callable[[str], None] = 
     """
     found: dict[str, tuple[str, Ratings]] = {}
     for path in paths:
-        value = load_json(path)
+        value = read_json(path)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise UserError(f"{path}: is not a file of ratings")
         if value.get("study") != key.study:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ....errors import UserError
+from ....errors import writing
 from ..job import Job
 
 _HERE = Path(__file__).parent
@@ -18,9 +18,7 @@ _SHARED = "peer_loop.py"
 def copy_driver(name: str, job: Job) -> None:
     """Put a driver and what it shares with the others into JOB/driver. Raises UserError."""
     folder = job.folder / "driver"
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for file in (_SHARED, name):
             shutil.copyfile(_HERE / file, folder / file)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
