@@ -11,18 +11,21 @@ from .maps import fraction, gaussian_blur, resize, smooth_noise
 from .per_sample import between, chance, spread, uniform
 
 
-def low_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+def low_light(
+    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
+) -> Tensor:
     """A photograph taken with too little light: exposure, tone, colour cast, sensor noise, 8 bits.
 
     Darkness as in LOL (Wei et al., 2018): mean about 0.05 to 0.2 of full scale. Exposure and noise act on
     linear light, where photons add up; noise is Gaussian with the Poisson variance of shot noise plus a
-    constant read variance (Foi et al., 2008).
+    constant read variance (Foi et al., 2008). moment: draws the noise; the same generator otherwise makes frames
+    of one camera.
     """
     batch = len(image_B3HW)
     light_B3HW = _dim(to_linear(image_B3HW), strength_B, generator)
     cast_B3 = 1 + 0.06 * torch.randn(batch, 3, generator=generator).clamp(-2, 2)
     light_B3HW = _soften_some(light_B3HW * cast_B3[..., None, None], generator)
-    noisy_B3HW = light_B3HW + _sensor_noise(light_B3HW, strength_B, generator)
+    noisy_B3HW = light_B3HW + _sensor_noise(light_B3HW, strength_B, generator, moment or generator)
     encoded_B3HW = to_srgb(noisy_B3HW.clamp(0, 1))
     return (encoded_B3HW * 255).round() / 255
 
@@ -60,14 +63,14 @@ def _soften_some(light_B3HW: Tensor, generator: Generator) -> Tensor:
     return softened_B3HW
 
 
-def _sensor_noise(light_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+def _sensor_noise(light_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator) -> Tensor:
     """B3HW shot and read noise for linear light, part of it blotchy as in-camera denoising leaves it."""
     batch, _, height, width = light_B3HW.shape
     shot_B = torch.exp(uniform(batch, math.log(3e-5), math.log(1.2e-3), generator)) * (0.3 + strength_B)
     read_B = torch.exp(uniform(batch, math.log(1e-4), math.log(2.5e-3), generator)) * (0.3 + strength_B)
     sigma_B3HW = (spread(shot_B) * light_B3HW + spread(read_B) ** 2).sqrt()
-    fine_B3HW = torch.randn(light_B3HW.shape, generator=generator)
-    coarse_B3hw = torch.randn(batch, 3, *fraction(height, width, 3), generator=generator)
+    fine_B3HW = torch.randn(light_B3HW.shape, generator=moment)
+    coarse_B3hw = torch.randn(batch, 3, *fraction(height, width, 3), generator=moment)
     blotchy_B3HW = resize(coarse_B3hw, (height, width))
     blotchy_B = torch.where(chance(batch, 0.4, generator), uniform(batch, 0.3, 0.9, generator), 0.0)
     return sigma_B3HW * torch.lerp(fine_B3HW, blotchy_B3HW, spread(blotchy_B))

@@ -12,14 +12,17 @@ from .particles import scatter, splat, veil
 from .per_sample import between, chance, spread, uniform
 
 
-def rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+def rain(
+    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
+) -> Tensor:
     """Streaks in three distances, semi-transparent, and the mist of heavy rain.
 
     Strength 0.2 resembles Rain100L (few, thin streaks), 0.9 Rain100H (dense, bright, long; Yang et al.,
     2017). The streaks of one photograph fall in about one direction, now and then in several.
+    moment: draws the single streaks; the same generator otherwise makes frames of one shower.
     """
     batch, _, height, width = image_B3HW.shape
-    streaks_BHW = _streaks(strength_B, height, width, generator)
+    streaks_BHW = _streaks(strength_B, height, width, generator, moment or generator)
     light_B = between(strength_B, 0.3, 0.8) * uniform(batch, 0.6, 1.2, generator)
     screen_B = uniform(batch, 0.5, 1.0, generator)  # 0 adds light as Rain100 does, 1 never overexposes
     misty_B3HW = veil(image_B3HW, 0.45 * strength_B**1.5, generator)
@@ -27,7 +30,7 @@ def rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor
     return (misty_B3HW + added_B1HW * (1 - spread(screen_B) * misty_B3HW)).clamp(0, 1)
 
 
-def _streaks(strength_B: Tensor, height: int, width: int, generator: Generator) -> Tensor:
+def _streaks(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
     """BHW coverage in [0, 1] of far (short, thin, many), middle and near (long, wide, few) streaks."""
     batch = len(strength_B)
     scale = pixel_scale(height, width)
@@ -41,7 +44,7 @@ def _streaks(strength_B: Tensor, height: int, width: int, generator: Generator) 
         length_B = length * scale * pace_B * between(strength_B, 0.7, 1.3)
         angle_B = fall_B + unruly_B * torch.randn(batch, generator=generator)
         sigma_B = sigma * scale * uniform(batch, 0.8, 1.4, generator)
-        total_BHW += _streak_layer(dense_B, length_B, angle_B, sigma_B, (height, width), generator)
+        total_BHW += _streak_layer(dense_B, length_B, angle_B, sigma_B, (height, width), moment)
     return 1 - torch.exp(-1.2 * total_BHW)
 
 

@@ -12,13 +12,16 @@ from .particles import scatter, splat, veil
 from .per_sample import between, spread, uniform
 
 
-def snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+def snow(
+    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
+) -> Tensor:
     """Flakes in three sizes, irregular, out of focus or smeared, translucent, at times with a veil.
 
     The sizes follow Snow100K (Liu et al., 2018): small, medium and large particles.
+    moment: draws the single flakes; the same generator otherwise makes frames of one snowfall.
     """
     batch, _, height, width = image_B3HW.shape
-    flakes_BHW = _flakes(strength_B, height, width, generator)
+    flakes_BHW = _flakes(strength_B, height, width, generator, moment or generator)
     opacity_B = between(strength_B, 0.7, 1.0) * uniform(batch, 0.8, 1.05, generator)
     colour_B3 = uniform(batch, 0.85, 1.0, generator)[:, None] - torch.tensor([0.02, 0.01, 0.0])
     veiled_B3HW = veil(image_B3HW, 0.35 * strength_B, generator)
@@ -26,7 +29,7 @@ def snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor
     return veiled_B3HW + alpha_B1HW * (colour_B3[..., None, None] - veiled_B3HW)
 
 
-def _flakes(strength_B: Tensor, height: int, width: int, generator: Generator) -> Tensor:
+def _flakes(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
     """BHW coverage in [0, 1] of small, medium and large flakes.
 
     Each layer is (count per megapixel, radius px, smear px, points per flake, drawn at 1/n of the size).
@@ -44,7 +47,7 @@ def _flakes(strength_B: Tensor, height: int, width: int, generator: Generator) -
         dense_B = share_B * per_megapixel / scale**2 * shrink**2
         radius_B = radius * scale * uniform(batch, 0.8, 1.2, generator) * between(strength_B, 0.8, 1.25)
         smear_B = smear * scale * speed_B
-        layer_Bhw = _flake_layer(dense_B, radius_B / shrink, smear_B / shrink, wind_B, points, size, generator)
+        layer_Bhw = _flake_layer(dense_B, radius_B / shrink, smear_B / shrink, wind_B, points, size, moment)
         clear_BHW *= 1 - resize(layer_Bhw[:, None], (height, width))[:, 0]
     return 1 - clear_BHW
 

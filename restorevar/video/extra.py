@@ -1,0 +1,13 @@
+"""PyAV is an extra: whoever restores photos only does without it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ..errors import UserError
+
+
+def check_extra() -> None:
+    """Raises UserError, which says what to install, where PyAV is missing."""
+    if find_spec("av") is None:
+        raise UserError("videos need PyAV: pip install 'restorevar[video]'")

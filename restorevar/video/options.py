@@ -1,0 +1,57 @@
+"""How videos are restored and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+#: Codecs by name -> their qualities: the best, ours, the worst; None: lossless, or without such a number.
+CODECS: dict[str, tuple[int, int, int] | None] = {
+    "h264": (0, 17, 51),
+    "hevc": (0, 19, 51),
+    "av1": (1, 24, 63),
+    "vp9": (0, 22, 63),
+    "mpeg4": (1, 2, 31),
+    "prores": None,
+    "ffv1": None,
+}
+#: Frames of a segment: what an interruption costs at most, and how far key frames lie apart.
+SEGMENT = 240
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Raises UserError for an unknown codec, or a quality that it has not.
+
+    codec      one of CODECS; None: by the container
+    crf        the encoder's constant quality, lower is better; None: ours for the codec
+    temporal   hold the change steady from frame to frame (temporal.py)
+    segment    frames a segment
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    temporal: bool = True
+    segment: int = SEGMENT
+
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in CODECS:
+            raise UserError(f"unknown codec {self.codec!r}: one of {', '.join(CODECS)}")
+        if self.codec is not None:
+            quality_of(self.codec, self.crf)
+        if self.segment < 1:
+            raise UserError(f"a segment has at least one frame, not {self.segment}")
+
+
+def quality_of(codec: str, crf: int | None) -> int | None:
+    """The quality for a codec; None if it has none. Raises UserError for one out of its range."""
+    known = CODECS[codec]
+    if known is None:
+        if crf is not None:
+            raise UserError(f"{codec} has no quality to choose; leave --crf out")
+        return None
+    best, ours, worst = known
+    if crf is not None and not best <= crf <= worst:
+        raise UserError(f"the quality of {codec} goes from {best} (best) to {worst}, not {crf}")
+    return ours if crf is None else crf
