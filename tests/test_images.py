@@ -23,11 +23,15 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from restorevar.errors import UserError
 from restorevar.images import (
+    NotAnImage,
     Photo,
+    TooLarge,
     check_output,
     from_tensor,
     is_image_path,
+    photo_from_bytes,
     photo_from_pil,
+    photo_to_bytes,
     photo_to_pil,
     read_photo,
     to_tensor,
@@ -598,6 +602,45 @@ def test_refuses_animations_and_pages(tmp_path: Path, suffix: str) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:])
     kind = "has 5 pages" if suffix == ".tif" else r"is animated \(5 frames\)"
     refusal(path, lambda: read_photo(path), f"{kind}; restorevar takes single images")
+
+
+def test_refuses_files_made_to_cost_hours(tmp_path: Path) -> None:
+    """A chain of a million pages, which Pillow would count one by one; a JPEG of thousands of scans."""
+    pages = save(tmp_path / "a.tif", Image.new("RGB", (8, 8)))
+    data = bytearray(pages.read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    end, count = len(data), 1_000_000
+    struct.pack_into("<I", data, first + 2 + 12 * entries, end)
+    chain = np.zeros((count, 6), np.uint8)  # no entries, and where the next page is
+    chain[:, 2:] = (end + 6 * np.arange(1, count + 1, dtype="<u4")).view(np.uint8).reshape(-1, 4)
+    pages.write_bytes(bytes(data) + chain.tobytes())
+    refusal(pages, lambda: read_photo(pages), "has [0-9]+( or more)? pages")
+
+    scans = tmp_path / "a.jpg"
+    Image.fromarray(noise(64, 64, 3)).save(scans, progressive=True)
+    data = bytearray(scans.read_bytes())
+    assert photo_from_bytes(bytes(data)).rgb.shape == (64, 64, 3)  # an ordinary progressive one has ten
+    last = data.rindex(b"\xff\xda")
+    scans.write_bytes(data[:-2] + bytes(data[last:-2]) * 1000 + data[-2:])
+    refusal(scans, lambda: read_photo(scans), "JPEG of more than 200 scans")
+
+
+def test_bytes_as_files(tmp_path: Path) -> None:
+    """In memory, a photo is read and written as on disk."""
+    path = save(tmp_path / "a.jpg", Image.fromarray(noise(20, 30, 3)), quality=90)
+    photo = photo_from_bytes(path.read_bytes())
+    write_photo(tmp_path / "b.jpg", photo)
+    assert photo_to_bytes(photo) == ("JPEG", (tmp_path / "b.jpg").read_bytes())
+    assert photo_to_bytes(photo, "png")[0] == "PNG"
+    with pytest.raises(UserError, match="image: has an unknown output format"):
+        photo_to_bytes(photo, "gif")
+    with pytest.raises(NotAnImage, match="image: is not an image"):
+        photo_from_bytes(b"PK\x03\x04 a zip")
+    with pytest.raises(TooLarge, match="image: claims 30 x 20 pixels"):
+        photo_from_bytes(path.read_bytes(), max_pixels=599)
+    with pytest.raises(UserError, match="image: is empty"):
+        photo_from_bytes(b"")
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("F", "floating-point"), ("I", "32-bit"), ("LAB", "LAB")])

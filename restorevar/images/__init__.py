@@ -15,22 +15,28 @@ progressive JPEG becomes baseline, LZW and lossy TIFF becomes Deflate, the EXIF 
 further pictures of a JPEG (depth map, gain map) are left behind.
 """
 
+from .failures import NotAnImage, TooLarge
 from .formats import EXTENSIONS, FORMATS, is_image_path
 from .photo import Photo, photo_to_pil
 from .pixels import from_tensor, luma, to_tensor
-from .reading import MAX_PIXELS, photo_from_pil, read_photo
-from .writing import check_output, write_photo
+from .reading import MAX_PIXELS, photo_from_bytes, photo_from_pil, read_photo
+from .writing import check_format, check_output, photo_to_bytes, write_photo
 
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
     "MAX_PIXELS",
+    "NotAnImage",
     "Photo",
+    "TooLarge",
+    "check_format",
     "check_output",
     "from_tensor",
     "is_image_path",
     "luma",
+    "photo_from_bytes",
     "photo_from_pil",
+    "photo_to_bytes",
     "photo_to_pil",
     "read_photo",
     "to_tensor",

@@ -10,6 +10,15 @@ from contextlib import contextmanager
 
 from ..errors import UserError
 
+
+class NotAnImage(UserError):
+    """The content is of no format that restorevar reads, whatever the name says."""
+
+
+class TooLarge(UserError):
+    """More pixels than may be."""
+
+
 # Warnings can be silenced only for the whole process, so one thread at a time decodes or encodes.
 _quiet = threading.Lock()
 
@@ -21,7 +30,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except UserError as error:
         name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in os.fspath(path))
-        raise UserError(" ".join(f"{name}: {error}".split("\n"))) from error.__cause__
+        raise type(error)(" ".join(f"{name}: {error}".split("\n"))) from error.__cause__
 
 
 @contextmanager

@@ -12,7 +12,13 @@ from typing import IO
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from ..errors import UserError
+from .failures import NotAnImage, TooLarge
 from .formats import FORMATS
+
+#: Scans of a progressive JPEG: encoders make about ten, files that are made to cost hours make thousands.
+MAX_SCANS = 200
+#: Pages are counted up to this number.
+MAX_COUNT = 100
 
 # Pillow's modes of which samples are taken as they are, and those that a conversion turns into these.
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
@@ -53,23 +59,46 @@ def identify(stream: IO[bytes]) -> ImageFile.ImageFile:
         if verdict:
             stream.seek(0)
             return factory(stream, "")
-    raise UserError(f"is not an image of a known format ({', '.join(FORMATS)})")
+    raise NotAnImage(f"is not an image of a known format ({', '.join(FORMATS)})")
 
 
 def refuse_unsuitable(image: ImageFile.ImageFile, stream: IO[bytes], max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise UserError(f"claims {width} x {height} pixels, above the limit of {max_pixels}")
+        raise TooLarge(f"claims {width} x {height} pixels, above the limit of {max_pixels}")
     # The further pictures of an MPO, a camera's JPEG, are variants of the first one.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        kind = f"has {frames} pages" if image.format == "TIFF" else f"is animated ({frames} frames)"
-        raise UserError(f"{kind}; restorevar takes single images")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.is_animated:
+            raise UserError(f"has {_pages(image)} pages; restorevar takes single images")
+    elif image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise UserError(f"is animated ({frames} frames); restorevar takes single images")
+    if image.format in ("JPEG", "MPO") and _scans(stream) > MAX_SCANS:
+        raise UserError(f"is a JPEG of more than {MAX_SCANS} scans, which no camera makes")
     refuse_mode(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _refuse_tiff(image)
     if image.format == "AVIF" and _is_deep_avif(stream):
         raise UserError("has more than 8 bits in AVIF, which cannot be kept; convert it to 16-bit PNG")
+
+
+def _pages(image: TiffImagePlugin.TiffImageFile) -> str:
+    """How many, as far as is worth counting: Pillow's own count takes hours for a file made to be counted."""
+    for page in range(1, MAX_COUNT):
+        try:
+            image.seek(page)
+        except Exception:  # the end, or damage
+            return str(page)
+    return f"{MAX_COUNT} or more"
+
+
+def _scans(stream: IO[bytes]) -> int:
+    """Scans of a JPEG, those of its thumbnails among them: each is worked through over the whole area."""
+    stream.seek(0)
+    count, last = 0, b""
+    while block := stream.read(1 << 20):
+        count += (last + block).count(b"\xff\xda")  # within the coded data, 0xff is followed by 0
+        last = block[-1:]
+    return count
 
 
 def refuse_mode(image: Image.Image) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
+from ..errors import UserError
 from .coding import coding_of_image, coding_of_stream
 from .decoding import decode, plain, samples_of
 from .failures import naming, silence, translating
@@ -28,7 +30,23 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
     animated, larger than `max_pixels` (told from the header, before decoding) or of a kind that would
     lose something (32-bit, float, some rare 16-bit ones).
     """
-    with naming(path), open_file(Path(path)) as stream, silence():
+    with naming(path), open_file(Path(path)) as stream:
+        return _read(stream, max_pixels)
+
+
+def photo_from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+    """As `read_photo`, of the content of a file.
+
+    Raises NotAnImage where it is of no known format, TooLarge above `max_pixels`, else UserError.
+    """
+    with naming("image"):
+        if not data:
+            raise UserError("is empty")
+        return _read(BytesIO(data), max_pixels)
+
+
+def _read(stream: IO[bytes], max_pixels: int) -> Photo:
+    with silence():
         with translating("is damaged or not supported"):
             image = identify(stream)
             refuse_unsuitable(image, stream, max_pixels)

@@ -42,6 +42,14 @@ def write_photo(
         _write_whole(path, data)
 
 
+def photo_to_bytes(photo: Photo, format: str | None = None, quality: int | None = None) -> tuple[str, bytes]:
+    """As `write_photo`, but the name of the format and the content of the file. Raises UserError as `check_format`."""
+    with naming("image"):
+        name = check_format(photo, format, quality)
+        with silence(), translating(f"cannot be written as {name}"):
+            return name, encode(photo, name, quality).getvalue()
+
+
 def check_output(
     path: str | os.PathLike[str],
     photo: Photo,
@@ -58,15 +66,27 @@ def check_output(
     with naming(path), translating("cannot be written"):
         name = _output_format(path, photo, format)
         _refuse_place(path, overwrite)
-        if quality is not None and not 1 <= quality <= 100:
-            raise UserError(f"cannot be written with quality {quality}; it goes from 1 to 100")
-        if photo.rgb.dtype == np.uint16 and name not in DEEP_FORMATS and format is None:
-            raise UserError(f"would lose bits: the photo has 16, {name} has 8; ask for {name} to accept that")
-        if name in OPAQUE_FORMATS and not _is_opaque(photo):
-            raise UserError(f"would lose its transparency, which {name} cannot hold; write PNG or WebP")
-        if max(photo.rgb.shape[:2]) > _LONGEST_SIDE.get(name, math.inf):
-            raise UserError(f"is too large for {name}: no side may exceed {_LONGEST_SIDE[name]} pixels")
+        _refuse_loss(photo, name, format, quality)
     return name
+
+
+def check_format(photo: Photo, format: str | None = None, quality: int | None = None) -> str:
+    """As `check_output`, where there is no path: the photo's own format if none is asked for."""
+    name = _output_format(Path(), photo, format)
+    _refuse_loss(photo, name, format, quality)
+    return name
+
+
+def _refuse_loss(photo: Photo, name: str, format: str | None, quality: int | None) -> None:
+    """`format` is what was asked for, `name` what it came to."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise UserError(f"cannot be written with quality {quality}; it goes from 1 to 100")
+    if photo.rgb.dtype == np.uint16 and name not in DEEP_FORMATS and format is None:
+        raise UserError(f"would lose bits: the photo has 16, {name} has 8; ask for {name} to accept that")
+    if name in OPAQUE_FORMATS and not _is_opaque(photo):
+        raise UserError(f"would lose its transparency, which {name} cannot hold; write PNG or WebP")
+    if max(photo.rgb.shape[:2]) > _LONGEST_SIDE.get(name, math.inf):
+        raise UserError(f"is too large for {name}: no side may exceed {_LONGEST_SIDE[name]} pixels")
 
 
 def _output_format(path: Path, photo: Photo, format: str | None) -> str:
