@@ -14,11 +14,11 @@ __version__ = "0.3.0"
 __all__ = ["RestoreVAR", "Restorer", "__version__", "available_models"]
 
 if TYPE_CHECKING:
-    from .checkpoints import available_models as available_models
-    from .models import RestoreVAR as RestoreVAR
+    from .checkpoints.finding import available_models as available_models
+    from .checkpoints.pretrained import RestoreVAR as RestoreVAR
     from .pipeline import Restorer as Restorer
 
-_HOMES = {"RestoreVAR": ".models", "Restorer": ".pipeline", "available_models": ".checkpoints"}
+_HOMES = {"RestoreVAR": ".checkpoints.pretrained", "Restorer": ".pipeline", "available_models": ".checkpoints.finding"}
 
 
 def __getattr__(name: str) -> Any:
