@@ -372,6 +372,30 @@ def test_what_the_log_holds_is_not_restored_again(pairs, tmp_path):
     assert len(moved.shown) == 1
 
 
+def test_another_content_or_library_is_scored_anew(pairs, tmp_path, monkeypatch):
+    from restorevar.evaluation import scoring
+
+    log, found, native = tmp_path / "rows.jsonl", find_pairs(pairs), PROTOCOLS["native-rgb"]
+
+    def shown(*names) -> int:
+        method = Given()
+        evaluate(method, found, native, find_metrics(names), log)
+        return len(method.shown)
+
+    assert (shown("psnr"), shown("psnr")) == (4, 0)
+    first = read_rows(log)[0]
+    assert set(first.files) == {"input", "target"} and first.better == {"psnr": "higher"}
+    save(found[0].input, picture(7))
+    save(found[1].target, picture(8))
+    assert (shown("ssim"), shown("psnr")) == (4, 2)  # of what changed the old PSNR is not taken over
+    monkeypatch.setattr(scoring, "version_of", lambda library: "0")
+    assert (shown("psnr"), shown("psnr")) == (4, 0)
+    # Rows of older versions tell neither: they are believed.
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({**line, "files": {}, "versions": {"numpy": "1"}}) + "\n" for line in lines))
+    assert shown("psnr") == 0
+
+
 def test_results_are_kept_where_no_other_method_writes(pairs, tmp_path):
     kept, found, native = tmp_path / "kept", find_pairs(pairs), PROTOCOLS["native-rgb"]
     rows = [r for step in (1, 2) for r in evaluate(Given(step=step), found, native, find_metrics(["psnr"]), save=kept)]

@@ -232,6 +232,21 @@ def test_lower_is_better_turns_the_verdict():
     assert line.cells[2].value < 0 and line.cells[-1].text == "compact" and line.cells[9].text == "100 %"
 
 
+def test_a_metric_of_which_nobody_says_where_it_points_has_no_best():
+    old = [
+        replace(r, method=m, scores={"pyiqa:niqe": 4.0 + i + gain}, before={"pyiqa:niqe": 9.0 + i})
+        for m, gain in (("a", 0.0), ("b", 1.0))
+        for i, r in enumerate(rows(protocol="native-rgb"))
+    ]
+    told = [replace(r, better={"pyiqa:niqe": "lower"}) for r in old]
+    for results, heading, favoured, share in ((old, "RESIDE (n 8)", "-", "-"), (told, "RESIDE (n 8) ↓", "a", "100 %")):
+        means = table(results, "ours, native-rgb, pyiqa:niqe")
+        assert means.columns[0].heading == heading and any("do not say" in n for n in means.notes) == (results is old)
+        assert {means.lines[i].label for i, _ in means.best()} == (set() if results is old else {"a"})
+        compared = lines(table(results, "ours, native-rgb, all", reference="a"), "pyiqa:niqe: a - degraded input")[0]
+        assert (compared.cells[-1].text, compared.cells[9].text) == (favoured, share)
+
+
 # ---------------------------------------------------------------------------------------------- other results
 
 

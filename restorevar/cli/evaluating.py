@@ -216,8 +216,7 @@ def _list_metrics() -> None:
 
     for metric in METRICS.values():
         needs = "with truth" if metric.needs_reference else "without truth"
-        better = "higher" if metric.higher_is_better else "lower"
-        typer.echo(f"{metric.name:<15}{needs:<15}{better + ' is better':<19}{metric.implementation}")
+        typer.echo(f"{metric.name:<15}{needs:<15}{metric.better + ' is better':<19}{metric.implementation}")
     typer.echo("pyiqa:NAME     whatever else pyiqa has")
 
 

@@ -28,6 +28,8 @@ class Row:
     before     the same of the degraded image, under the same protocol
     seconds    the restoring took; with reading, writing and warming up left to chance, so not a benchmark
     versions   of the libraries that computed the scores
+    files      first digits of the SHA-256 of "input" and "target"; rows of 0.3 and before have none
+    better     "higher" or "lower", by name of the metric; likewise
     """
 
     method: str
@@ -44,6 +46,8 @@ class Row:
     before: Mapping[str, float]
     seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    better: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -106,10 +110,11 @@ def _row(value: Any, place: str) -> Row:
     """The row in a JSON value; keys that are not ours are left out, later versions may have more."""
     if not isinstance(value, dict):
         raise UserError(f"{place}: is not a row of scores")
-    kinds: dict[str, tuple[type, ...]] = {name: (dict,) for name in ("settings", "scores", "before", "versions")}
+    mappings, optional = ("versions", "files", "better"), ("seconds", "versions", "files", "better")
+    kinds: dict[str, tuple[type, ...]] = {name: (dict,) for name in ("settings", "scores", "before", *mappings)}
     kinds |= {name: (str, type(None)) for name in ("target", "output")} | {"seconds": (int, float, type(None))}
     for name in (f.name for f in fields(Row)):
-        if name not in value and name not in ("seconds", "versions"):
+        if name not in value and name not in optional:
             raise UserError(f"{place}: is not a row of scores: has no {name}")
         if name in value and not isinstance(value[name], kinds.get(name, (str,))):
             raise UserError(f"{place}: is not a row of scores: {name} is of the wrong kind")

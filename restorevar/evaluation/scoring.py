@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from .. import __version__
+from ..checkpoints import file_sha256
 from ..errors import UserError
 from ..images import Photo, read_photo, write_photo
 from ..images.pixels import eight_bit
@@ -65,7 +66,7 @@ def evaluate(
     """The rows of all pairs that could be scored, in their order.
 
     log      rows are appended here as they come; what it holds already of the same method, settings, protocol and
-             image, with all these metrics, is taken from it and not restored again
+             image (by content), with all these metrics by the same libraries, is taken from it and not restored again
     save     folder that keeps the restored images, as PNG: SAVE/<method>/<protocol>/<dataset>/<image>
     device   of the metrics that are networks
 
@@ -81,7 +82,9 @@ def evaluate(
     for number, pair in enumerate(chosen, start=1):
         key = key_of(method.name, method.sha256, method.settings, protocol.name, pair.dataset, pair.image)
         old = earlier.get(key)
-        row = old if old is not None and _is_done(old, pair, judges, places.get(pair)) else None
+        if old is not None and not _is_current(old, pair, judges):
+            old = None
+        row = old if old is not None and _is_complete(old, pair, judges, places.get(pair)) else None
         again = row is not None
         if row is None:
             row = _attempt(method, pair, protocol, judges, places.get(pair), listener)
@@ -149,6 +152,7 @@ def _score(
     method: Method, pair: Pair, protocol: Protocol, judges: Judges, place: Path | None, listener: Listener
 ) -> Row:
     """Read, restore, finish, judge."""
+    files = _hashes(pair)
     degraded = protocol.prepare(_read(pair.input))
     target = None if pair.target is None else protocol.prepare(_read(pair.target))
     if target is not None and target.shape != degraded.shape:
@@ -182,6 +186,8 @@ def _score(
         before=before,
         seconds=round(seconds, 4),
         versions=dict(judges.versions),
+        files=files,
+        better={name: judges.metrics[name].better for name in scores},
     )
 
 
@@ -237,11 +243,27 @@ def _size(image: np.ndarray) -> str:
 # ---------------------------------------------------------------------------------------------- what is there
 
 
-def _is_done(row: Row, pair: Pair, judges: Judges, place: Path | None) -> bool:
-    """Whether a row of the log spares restoring this pair: the same files, all metrics, the kept image in its place."""
-    same = _same_file(row.input, pair.input) and _same_file(row.target, pair.target)
+def _is_current(row: Row, pair: Pair, judges: Judges) -> bool:
+    """Whether a row of the log is of the same files with the same content, scored by the same libraries.
+
+    Old rows do not tell the content of their files; those are believed, libraries and all.
+    """
+    if not (_same_file(row.input, pair.input) and _same_file(row.target, pair.target)):
+        return False
+    same_libraries = all(row.versions.get(name, version) == version for name, version in judges.versions.items())
+    return not row.files or (same_libraries and row.files == _hashes(pair))
+
+
+def _is_complete(row: Row, pair: Pair, judges: Judges, place: Path | None) -> bool:
+    """Whether it has all metrics, and the kept image is in its place."""
     kept = place is None or (_same_file(row.output, place) and place.is_file())
-    return same and kept and set(judges.of(pair)) <= set(row.scores)
+    return kept and set(judges.of(pair)) <= set(row.scores)
+
+
+def _hashes(pair: Pair) -> dict[str, str]:
+    """What a row tells of the content of its files. A file that cannot be read has none: reading it tells why."""
+    files = {"input": pair.input} | ({} if pair.target is None else {"target": pair.target})
+    return {name: file_sha256(path)[:16] for name, path in files.items() if path.is_file()}
 
 
 def _same_file(a: str | Path | None, b: str | Path | None) -> bool:
@@ -249,14 +271,15 @@ def _same_file(a: str | Path | None, b: str | Path | None) -> bool:
 
 
 def _with_earlier(row: Row, old: Row | None) -> Row:
-    """The row with the scores that an earlier one of the same files has of other metrics."""
-    if old is None or not (_same_file(row.input, old.input) and _same_file(row.target, old.target)):
+    """The row with the scores that an earlier, current one has of other metrics."""
+    if old is None:
         return row
     return replace(
         row,
         scores={**old.scores, **row.scores},
         before={**old.before, **row.before},
         versions={**old.versions, **row.versions},
+        better={**old.better, **row.better},
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ...errors import UserError
 from . import by_pyiqa, by_scikit_image, piqe, structure
-from .metric import Metric, Scorer, version_of
+from .metric import Better, Metric, Scorer, version_of
 
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*by_scikit_image.METRICS, *structure.METRICS, *piqe.METRICS, *by_pyiqa.METRICS)
@@ -28,4 +28,4 @@ def find_metrics(names: Iterable[str]) -> list[Metric]:
     return [find_metric(name) for name in dict.fromkeys(names)]
 
 
-__all__ = ["METRICS", "Metric", "Scorer", "find_metric", "find_metrics", "version_of"]
+__all__ = ["METRICS", "Better", "Metric", "Scorer", "find_metric", "find_metrics", "version_of"]

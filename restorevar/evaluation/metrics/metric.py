@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from ...errors import UserError
 #: (image, reference) -> number. Both are float [H, W, 3] or, of protocols that look at luma alone, [H, W], in [0, 1]
 #: and of one size; the reference is None for metrics that need none. Raises UserError for images it cannot judge.
 Scorer = Callable[[np.ndarray, "np.ndarray | None"], float]
+
+
+#: Which values of a metric are.
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Metric:
     start: Callable[[str], Scorer]
     needs_colour: bool = False
     digits: int = 3
+
+    @property
+    def better(self) -> Better:
+        return "higher" if self.higher_is_better else "lower"
 
     @property
     def implementation(self) -> str:

@@ -43,10 +43,11 @@ def available_peers() -> list[str]:
 def find_peer(name: str) -> Peer:
     """By name or by the name in the paper's tables, however it is spelled. Raises UserError with the known ones."""
     for peer in PEERS.values():
-        if _plain(name) in (_plain(peer.name), _plain(peer.title)):
+        if plain(name) in (plain(peer.name), plain(peer.title)):
             return peer
     raise UserError(f"no peer {name}; there are {', '.join(PEERS)}")
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """What two spellings of a method or data set have in common."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..metrics import Better
 from ..statistics import Difference, Interval, holm
-from .table import Cell, Column, Line, number, words
+from .table import EMPTY, Cell, Column, Line, number, words
 
 COLUMNS = (
     Column("n"),
@@ -38,7 +39,7 @@ class Compared:
     label: str
     other: str
     difference: Difference
-    higher_is_better: bool = True
+    better: Better | None = "higher"
     digits: int = 2
     group: str = ""
 
@@ -54,7 +55,6 @@ def lines(compared: Sequence[Compared], reference: str) -> list[Line]:
 
 def cells(c: Compared, reference: str, t_holm: float | None, wilcoxon_holm: float | None) -> list[Cell]:
     d = c.difference
-    wins = d.wins if c.higher_is_better else 1 - d.wins
     return [
         number(d.n, 0),
         number(d.sets, 0),
@@ -65,15 +65,23 @@ def cells(c: Compared, reference: str, t_holm: float | None, wilcoxon_holm: floa
         p_value(t_holm),
         p_value(d.wilcoxon_p),
         p_value(wilcoxon_holm),
-        Cell(f"{100 * wins:.0f} %", wins),
+        better_in(d, c.better),
         words(_favoured(c, reference, t_holm, wilcoxon_holm)),
     ]
 
 
 def _favoured(c: Compared, reference: str, t_holm: float | None, wilcoxon_holm: float | None) -> str | None:
-    if t_holm is None or wilcoxon_holm is None or max(t_holm, wilcoxon_holm) >= LEVEL:
+    if c.better is None or t_holm is None or wilcoxon_holm is None or max(t_holm, wilcoxon_holm) >= LEVEL:
         return None
-    return reference if (c.difference.mean > 0) == c.higher_is_better else c.other
+    return reference if (c.difference.mean > 0) == (c.better == "higher") else c.other
+
+
+def better_in(found: Difference, better: Better | None) -> Cell:
+    """Share of the images in which the first is the better one."""
+    if better is None:
+        return EMPTY
+    wins = found.wins if better == "higher" else 1 - found.wins
+    return Cell(f"{100 * wins:.0f} %", wins)
 
 
 def interval(found: Interval | None, digits: int) -> Cell:

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from .measured import INPUT, Measurements, Variant, metric_info
+from .measured import INPUT, Measurements, Variant
 from .paired_tables import is_clean
 
 #: Colours that all can tell apart (Okabe and Ito), those of them that are seen on white and on black.
@@ -35,10 +35,9 @@ def distributions(measurements: Measurements) -> list[str]:
                 continue
             plotted |= shown
             if values:
-                info = metric_info(metric)
+                info = measurements.info(metric)
                 methods = list(dict.fromkeys(method for _, method in values))
-                better = "higher" if info.higher_is_better else "lower"
-                title = f"{info.title}, {protocol} (the {better} the better)"
+                title = f"{info.title}, {protocol}" + (f" (the {info.better} the better)" if info.better else "")
                 plots.append(_plot(title, f"{info.title}, difference to the degraded input", values, methods))
     return plots
 

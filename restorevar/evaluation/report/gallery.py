@@ -11,7 +11,7 @@ from PIL import Image
 from ...errors import UserError
 from ..rows import Row
 from ..webpage import Picture, embed, open_picture
-from .measured import Measurements, Variant, metric_info
+from .measured import Measurements, Variant
 
 #: Side in pixels of what is embedded.
 SIDE = 960
@@ -45,7 +45,7 @@ def gallery(
     find = _Finder(folders)
     items = []
     for protocol, dataset in _sets(measurements, reference, find):
-        for row, about in _spread(measurements.of(reference, protocol, dataset), find, per_dataset):
+        for row, about in _spread(measurements, measurements.of(reference, protocol, dataset), find, per_dataset):
             others = [
                 (v.label, measurements.of(v, protocol, dataset)[row.image].output)
                 for v in measurements.methods()
@@ -82,28 +82,29 @@ def _sets(measurements: Measurements, reference: Variant, find: _Finder) -> Iter
                 yield protocol, dataset
 
 
-def _spread(rows: Mapping[str, Row], find: _Finder, count: int) -> Iterator[tuple[Row, str]]:
+def _spread(
+    measurements: Measurements, rows: Mapping[str, Row], find: _Finder, count: int
+) -> Iterator[tuple[Row, str]]:
     """`count` rows at even ranks of what was gained, with words about it."""
     shown = [row for row in rows.values() if find(row.output) and find(row.input)]
-    metric = next(
-        (m for m in (*_RANKING, *shown[0].scores) if all(m in row.scores and m in row.before for row in shown)), None
-    )
+    common = (m for m in (*_RANKING, *shown[0].scores) if all(m in row.scores and m in row.before for row in shown))
+    metric = next((m for m in common if measurements.info(m).better), None)
     if metric is not None:
-        sign = 1 if metric_info(metric).higher_is_better else -1
+        sign = 1 if measurements.info(metric).better == "higher" else -1
         shown.sort(key=lambda row: sign * (row.scores[metric] - row.before[metric]))
     last = len(shown) - 1
     ranks = [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
     for rank in dict.fromkeys(ranks):
         row = shown[rank]
         place = f"; number {last - rank + 1} of {last + 1} by what it gained" if metric else ""
-        yield row, f"{_scores(row)}{place}"
+        yield row, f"{_scores(measurements, row)}{place}"
 
 
-def _scores(row: Row) -> str:
+def _scores(measurements: Measurements, row: Row) -> str:
     """The first two metrics, before and after."""
     parts = []
     for name in [n for n in (*_RANKING, *row.scores) if n in row.scores][:2]:
-        info = metric_info(name)
+        info = measurements.info(name)
         before = f"{row.before[name]:.{info.digits}f} to " if name in row.before else ""
         parts.append(f"{info.title} {before}{row.scores[name]:.{info.digits}f}")
     return ", ".join(dict.fromkeys(parts))

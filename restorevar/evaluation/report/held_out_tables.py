@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..protocols import PROTOCOLS, find_protocol
+from ..metrics import Better
+from ..protocols import find_protocol
 from ..statistics import mean_of
 from . import paper
-from .measured import INPUT, Measurements, Variant, metric_info
+from .measured import INPUT, Measurements, Variant
 from .paired_tables import is_clean, paired_table
 from .quality_tables import papers_datasets
 from .table import EMPTY, Cell, Column, Line, Table, number
@@ -41,7 +42,7 @@ def _not_the_papers(measurements: Measurements, protocol: str) -> list[str]:
 
 
 def _table(measurements: Measurements, protocol: str, datasets: Sequence[str], metric: str) -> Table:
-    info = metric_info(metric)
+    info = measurements.info(metric)
     scores = {
         (variant, dataset): measurements.scores(variant, protocol, dataset, metric)
         for variant in measurements.variants
@@ -50,10 +51,10 @@ def _table(measurements: Measurements, protocol: str, datasets: Sequence[str], m
     shown = [d for d in datasets if any(scores[v, d] for v in measurements.variants)]
     degraded = [d for d in shown if not is_clean(measurements, d)]
     sizes = {d: {len(scores[v, d]) for v in measurements.variants if scores[v, d]} for d in shown}
-    columns = [_column(d, sizes[d], info.higher_is_better) for d in shown]
+    columns = [_column(d, sizes[d], info.better) for d in shown]
     several = len(degraded) > 1
     if several:
-        columns.append(Column("mean of sets", "", "higher" if info.higher_is_better else "lower"))
+        columns.append(Column("mean of sets", "", info.better))
     lines = []
     for variant in measurements.variants:
         own = {d: [*scores[variant, d].values()] for d in shown}
@@ -64,13 +65,12 @@ def _table(measurements: Measurements, protocol: str, datasets: Sequence[str], m
             cells.append(_mean(own, degraded, sizes, info.digits))
         lines.append(Line(variant.label, "measured", cells, contest="" if variant.method == INPUT else "methods"))
     notes = ["The mean of sets counts each alike and leaves clean photographs out."] if several else []
-    if not info.known:
-        notes.append(f"{metric} is taken for the better the higher; its library knows.")
-    text = PROTOCOLS[protocol].text if protocol in PROTOCOLS else find_protocol(protocol).text
+    if info.better is None:
+        notes.append(f"Which values of {metric} are the better ones the rows do not say: score again, and they will.")
     return Table(
         f"ours, {protocol}, {metric}",
         f"Our held-out sets: {info.title}, {protocol}",
-        f"{text}. {_ABOUT}",
+        f"{find_protocol(protocol).text}. {_ABOUT}",
         "method",
         columns,
         lines,
@@ -78,11 +78,10 @@ def _table(measurements: Measurements, protocol: str, datasets: Sequence[str], m
     )
 
 
-def _column(dataset: str, sizes: set[int], higher: bool) -> Column:
+def _column(dataset: str, sizes: set[int], better: Better | None) -> Column:
     """Only means over the same images are compared."""
     count = f"n {min(sizes)}" if len(sizes) == 1 else f"n {min(sizes)} to {max(sizes)}"
-    better = ("higher" if higher else "lower") if len(sizes) == 1 else None
-    return Column(f"{dataset} ({count})", "", better)  # type: ignore[arg-type]
+    return Column(f"{dataset} ({count})", "", better if len(sizes) == 1 else None)
 
 
 def _cell(values: Sequence[float], sizes: set[int], digits: int) -> Cell:

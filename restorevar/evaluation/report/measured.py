@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast, get_args
 
-from ..metrics import METRICS
-from ..peers.catalogue import PEERS
+from ..metrics import METRICS, Better
+from ..peers.catalogue import PEERS, plain
 from ..rows import Row
 
 #: The degraded images themselves, scored beside every method.
@@ -17,26 +17,12 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """How a metric is printed. Unknown ones (`pyiqa:NAME`) are taken for the better the higher, and said to be."""
+    """How a metric is printed. `better` None: nobody says, so nothing is marked as best."""
 
-    name: str
     title: str
-    higher_is_better: bool
-    digits: int
+    better: Better | None
+    digits: int = 3
     needs_reference: bool = False
-    known: bool = True
-
-
-def metric_info(name: str) -> MetricInfo:
-    metric = METRICS.get(name)
-    if metric is None:
-        return MetricInfo(name, name, True, 3, known=False)
-    return MetricInfo(name, metric.title, metric.higher_is_better, metric.digits, metric.needs_reference)
-
-
-def plain(name: str) -> str:
-    """What two spellings of a method or data set have in common."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 @dataclass(frozen=True)
@@ -66,6 +52,7 @@ class Measurements:
             variant = by_identity[_identity(row)]
             self._rows.setdefault((variant, row.protocol, row.dataset), {})[row.image] = row
         self.protocols = list(dict.fromkeys(row.protocol for row in self.rows))
+        self._better = {name: better for row in self.rows for name, better in row.better.items()}
 
     def methods(self) -> list[Variant]:
         """All but the degraded images."""
@@ -86,6 +73,13 @@ class Measurements:
                 for name in row.scores
             )
         )
+
+    def info(self, metric: str) -> MetricInfo:
+        """Of those that are not ours (`pyiqa:NAME`) the rows say which way they point; old rows do not."""
+        if (known := METRICS.get(metric)) is not None:
+            return MetricInfo(known.title, known.better, known.digits, known.needs_reference)
+        told = self._better.get(metric)
+        return MetricInfo(metric, cast(Better, told) if told in get_args(Better) else None)
 
     def of(self, variant: Variant, protocol: str, dataset: str) -> Mapping[str, Row]:
         """The rows by image."""

@@ -8,7 +8,7 @@ from ..protocols import find_protocol
 from ..statistics import difference
 from . import comparison, paper, remedies
 from .comparison import Compared
-from .measured import INPUT, Measurements, Variant, metric_info
+from .measured import INPUT, Measurements, Variant
 from .quality_tables import papers_datasets
 from .table import Line, Table
 
@@ -96,8 +96,8 @@ def _all(
             if both := [image for image in a if image in b]:
                 sets.append(([a[i] for i in both], [b[i] for i in both]))
         if sets:
-            info = metric_info(metric)
+            info = measurements.info(metric)
             label = f"{info.title}: {ours.label} - {other.label}"
             digits = max(2, info.digits)
-            found.append(Compared(label, other.label, difference(*sets), info.higher_is_better, digits, group))
+            found.append(Compared(label, other.label, difference(*sets), info.better, digits, group))
     return found

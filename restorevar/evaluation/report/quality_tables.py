@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..metrics import METRICS
+from ..peers.catalogue import plain
 from ..protocols import find_protocol
 from ..statistics import mean_of
 from . import paper, remedies
-from .measured import INPUT, Measurements, Variant, metric_info, plain
+from .measured import INPUT, Measurements, Variant
 from .table import EMPTY, Cell, Column, Line, Table, number
 
 AVERAGE = "average"
@@ -44,8 +46,8 @@ def quality_table(quality: paper.Quality, measurements: Measurements) -> Table:
     datasets = papers_datasets(quality, measurements)
     average = quality.number == "2"
     shown = [*quality.datasets, *([AVERAGE] if average else [])]
-    infos = [metric_info(name) for name in quality.metrics]
-    columns = [Column(i.title, over, "higher" if i.higher_is_better else "lower") for over in shown for i in infos]
+    metrics = [METRICS[name] for name in quality.metrics]
+    columns = [Column(metric.title, over, metric.better) for over in shown for metric in metrics]
     variants = [v for v in measurements.variants if _is_scored(v, measurements, quality, datasets)]
     lines, notes = [], []
     for group, methods in (("regression", paper.REGRESSION), ("generative", paper.GENERATIVE)):
@@ -90,7 +92,7 @@ def _paper_cells(quality: paper.Quality, method: str, average: bool) -> list[Cel
 
 
 def _cells(metrics: Sequence[str], values: Iterable[float | None]) -> list[Cell]:
-    return [number(value, metric_info(m).digits) for m, value in zip(metrics, values, strict=True)]
+    return [number(value, METRICS[m].digits) for m, value in zip(metrics, values, strict=True)]
 
 
 def _measured(
@@ -110,7 +112,7 @@ def _measured(
         for column, metric in zip(zip(*means, strict=True), quality.metrics, strict=True):
             known_ones = [value for value in column if value is not None]
             whole = len(known_ones) == len(quality.datasets)
-            cells.append(number(mean_of(known_ones).mean, metric_info(metric).digits) if whole else EMPTY)
+            cells.append(number(mean_of(known_ones).mean, METRICS[metric].digits) if whole else EMPTY)
     contest = "" if variant.method == INPUT else group
     return Line(variant.label, "measured", cells, group=group, contest=contest)
 
@@ -120,7 +122,7 @@ def _count(quality: paper.Quality, measurements: Measurements, variant: Variant,
     counts = []
     for known, dataset in datasets.items():
         sizes = [len(_scores(quality, measurements, variant, dataset, m)) for m in quality.metrics]
-        fewer = [f"{metric_info(m).title} {n}" for m, n in zip(quality.metrics, sizes, strict=True) if n < max(sizes)]
+        fewer = [f"{METRICS[m].title} {n}" for m, n in zip(quality.metrics, sizes, strict=True) if n < max(sizes)]
         if max(sizes):
             counts.append(f"{known} {max(sizes)}" + (f" ({', '.join(fewer)})" if fewer else ""))
     return f"Images of {variant.label}: {', '.join(counts)}."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..statistics import difference, mean_of
-from .measured import Measurements, Variant, metric_info
+from .comparison import better_in
+from .measured import Measurements, MetricInfo, Variant
 from .paired_tables import is_clean, paired_table
 from .table import EMPTY, Cell, Column, Line, Table, number
 
@@ -36,7 +37,7 @@ def _metrics(measurements: Measurements) -> list[str]:
 
 
 def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
-    info, protocols = metric_info(metric), measurements.protocols
+    info, protocols = measurements.info(metric), measurements.protocols
     columns = [Column("n")]
     columns += [Column(title, p) for p in protocols for title in ("input", "restored", "gain", "better in")]
     datasets = list(dict.fromkeys(d for protocol in protocols for d in measurements.datasets(protocol)))
@@ -50,10 +51,10 @@ def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
     for group, names in kinds.items():
         for label, sets in _labelled(names):
             found = [_sets(measurements, method, p, sets, metric) for p in protocols]
-            cells = [c for each in found for c in _cells(each, metric, group == CLEAN)]
+            cells = [c for each in found for c in _cells(each, info, group == CLEAN)]
             lines.append(Line(label, "measured", [_counts(found), *cells], group=group))
-    better = "higher" if info.higher_is_better else "lower"
-    caption = f"The {better} the better. Gain: restored less input, image by image, with its 95 % interval (t)."
+    better = f"The {info.better} the better. " if info.better else ""
+    caption = f"{better}Gain: restored less input, image by image, with its 95 % interval (t)."
     return Table(f"results-{metric}", f"{info.title}: input and restored", caption, "data set", columns, lines)
 
 
@@ -81,20 +82,18 @@ def _sets(measurements: Measurements, method: Variant, protocol: str, datasets: 
     return sets
 
 
-def _cells(sets: Sets, metric: str, clean: bool) -> list[Cell]:
+def _cells(sets: Sets, info: MetricInfo, clean: bool) -> list[Cell]:
     """Input, restored, gain, share that gained. A clean input is its own truth: there is nothing to gain."""
     if not sets:
         return [EMPTY] * 4
-    info = metric_info(metric)
     before, after = (mean_of(*values).mean for values in zip(*sets, strict=True))
     if clean and info.needs_reference:
         return [EMPTY, number(after, info.digits), EMPTY, EMPTY]
     found = difference(*((after, before) for before, after in sets))
-    wins = found.wins if info.higher_is_better else 1 - found.wins
     interval = f" ({found.t.low:+.{info.digits}f} to {found.t.high:+.{info.digits}f})" if found.t else ""
     return [
         number(before, info.digits),
         number(after, info.digits),
         Cell(f"{found.mean:+.{info.digits}f}{interval}", found.mean),
-        Cell(f"{100 * wins:.0f} %", wins),
+        better_in(found, info.better),
     ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..metrics import Better
+
 #: Where the figures of a line are from. "weights" and "unmeasured": nowhere yet, its remedy says how.
 Source = Literal["paper", "measured", "weights", "unmeasured", "unknown"]
 
@@ -35,7 +37,7 @@ class Column:
 
     title: str
     over: str = ""
-    better: Literal["higher", "lower"] | None = None
+    better: Better | None = None
 
     @property
     def heading(self) -> str:
