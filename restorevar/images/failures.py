@@ -19,8 +19,10 @@ class TooLarge(UserError):
     """More pixels than may be."""
 
 
-# Warnings can be silenced only for the whole process, so one thread at a time decodes or encodes.
-_quiet = threading.Lock()
+# Warnings can be silenced only for the whole process: the first thread that needs it does, the last one undoes it.
+_lock = threading.Lock()
+_silenced = 0
+_filters = warnings.catch_warnings()
 
 
 @contextmanager
@@ -49,6 +51,17 @@ def translating(verdict: str) -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    global _silenced, _filters
+    with _lock:
+        if not _silenced:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.simplefilter("ignore")
+        _silenced += 1
+    try:
         yield
+    finally:
+        with _lock:
+            _silenced -= 1
+            if not _silenced:
+                _filters.__exit__(None, None, None)

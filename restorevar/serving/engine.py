@@ -124,6 +124,11 @@ class Engine:
             self._changed.notify_all()
         return ticket
 
+    def count_refused(self) -> None:
+        """One was refused for the engine's sake before it came here."""
+        with self._changed:
+            self._counts["refused"] += 1
+
     @property
     def is_open(self) -> bool:
         """Whether it takes photos, when there is room."""

@@ -1,0 +1,100 @@
+"""The HTTP service around an engine.
+
+    request -> Gate (key, size, time, a place) -> route -> Engine -> answer
+
+The page, where there is one, is mounted at "/"; the API lies below /v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from fastapi import FastAPI, Request
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from .engine import Engine
+from .gate import Door, Gate
+from .health_routes import health_routes
+from .keys import Keys
+from .metrics import Metrics
+from .problems import answer_problems
+from .restore_routes import restore_routes
+
+if TYPE_CHECKING:
+    from .jobs import JobStore
+
+#: Seconds in which what was taken is finished at the end.
+DRAIN = 60.0
+#: Jobs that may be sent at once.
+SENDING_JOBS = 4
+#: Bytes around the files of a form: names of fields, borders, options.
+AROUND = 1 << 20
+
+_DESCRIPTION = """Restores photographs from haze, rain, snow, low light and blur: same size, same format, metadata kept.
+
+    curl -F image=@hazy.jpg http://127.0.0.1:7860/v1/restore -o clear.jpg
+
+Whatever goes wrong is answered with `{"status", "code", "detail"}`. On 429 and 503 come back after `Retry-After`
+seconds.
+"""
+
+
+def create_app(
+    engine: Engine,
+    keys: Iterable[str] = (),
+    store: JobStore | None = None,
+    page: bool = False,
+    hosts: Sequence[str] | None = None,
+    drain: float = DRAIN,
+) -> FastAPI:
+    """The application; it closes the engine at its end, when what was taken is finished, or after `drain` seconds.
+
+    keys    that open /v1 and /metrics, in `X-API-Key` or `Authorization: Bearer`; none: open to everyone
+    store   of the jobs; without it there are none
+    page    whether the web page is there; it needs gradio
+    hosts   names under which the service may be asked for; None: any. On the own machine, names of it only: else a
+            web page that somebody visits could reach the service under a name of its own
+    Raises UserError for keys that cannot be.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await to_thread.run_sync(engine.close, drain)
+
+    app = FastAPI(
+        title="restorevar",
+        version=version("restorevar"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.engine = engine
+    app.state.metrics = metrics = Metrics(engine)
+    limits = engine.limits
+    app.state.doors = doors = {"/v1/restore": Door(limits.bytes, limits.queue + limits.at_once)}
+    answer_problems(app)
+    app.include_router(restore_routes(engine))
+    app.include_router(health_routes(engine, metrics))
+    if store is not None:
+        from .job_routes import job_routes
+
+        doors["/v1/jobs"] = Door(store.limits.job_bytes + AROUND, SENDING_JOBS)
+        app.include_router(job_routes(engine, store, owner))
+    if page:
+        from .page import mount_page
+
+        mount_page(app, engine)
+    app.add_middleware(Gate, engine=engine, doors=doors, keys=Keys(keys), metrics=metrics)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    return app
+
+
+def owner(request: Request) -> str:
+    """Whose request it is: one for each key, "" where there are none."""
+    return str(getattr(request.state, "owner", ""))

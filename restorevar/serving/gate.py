@@ -1,0 +1,153 @@
+"""What every request passes first: its key, its size, its time, a place. What is refused here has cost nothing yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .engine import Engine
+from .keys import Keys
+from .metrics import Metrics
+from .problems import busy, problem
+from .tickets import Busy, Closed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Door:
+    """For the requests that send something to one path.
+
+    bytes    of the body, at most
+    places   requests at once, at most: sending, waiting and being answered
+    taken    places taken now
+    """
+
+    bytes: int
+    places: int
+    taken: int = 0
+
+
+class Gate:
+    """ASGI middleware. `doors` by path; bodies sent elsewhere are held to `limits.bytes` of the engine.
+
+    What begins with one of `locked` needs a key, where keys are set. Each answer tells the id of its request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        engine: Engine,
+        doors: Mapping[str, Door],
+        keys: Keys,
+        metrics: Metrics,
+        locked: tuple[str, ...] = ("/v1", "/metrics"),
+    ):
+        self.app, self.engine, self.doors = app, engine, doors
+        self.keys, self.metrics, self.locked = keys, metrics, locked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        id = uuid.uuid4().hex
+        status = 499  # nothing was answered: the client has gone
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), *_headers(scope["path"], id)]}
+            await send(message)
+
+        self.metrics.open.inc()
+        try:
+            await self._pass(scope, receive, tell)
+        finally:
+            self.metrics.open.dec()
+            path = _template(scope)
+            self.metrics.requests.labels(scope["method"], path, str(status)).inc()
+            self.metrics.request_seconds.labels(path).observe(time.perf_counter() - start)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        owner: str | None = ""
+        if path.startswith(self.locked):
+            owner = self.keys.owner(scope["headers"])
+            if owner is None:
+                refusal = problem(
+                    401, "a key is needed: X-API-Key, or Authorization: Bearer", {"WWW-Authenticate": "Bearer"}
+                )
+                await refusal(scope, receive, send)
+                return
+        scope.setdefault("state", {})["owner"] = owner
+        door = self.doors.get(path) if scope["method"] == "POST" else None
+        most = self.engine.limits.bytes if door is None else door.bytes
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > most:
+            await problem(413, _too_large(most))(scope, receive, send)
+            return
+        receive = _held(receive, most, self.engine.limits.seconds)
+        if door is None:
+            await self.app(scope, receive, send)
+            return
+        if not self.engine.is_open:
+            await busy(Closed())(scope, receive, send)
+            return
+        if door.taken >= door.places:
+            self.engine.count_refused()
+            await busy(Busy(self.engine.retry_after))(scope, receive, send)
+            return
+        door.taken += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            door.taken -= 1
+
+
+def _held(receive: Receive, most: int, seconds: float) -> Receive:
+    """`receive`, which refuses a body of more than `most` bytes, or that takes more than `seconds`, as it comes."""
+    until = time.monotonic() + seconds
+    size, ended = 0, False
+
+    async def held() -> Message:
+        nonlocal size, ended
+        if ended:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+        except (TimeoutError, asyncio.TimeoutError):
+            raise HTTPException(408, f"the request was not sent within {seconds:g} seconds") from None
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if size > most:
+                raise HTTPException(413, _too_large(most))
+        return message
+
+    return held
+
+
+def _too_large(most: int) -> str:
+    return f"the request has more than {most} bytes"
+
+
+def _headers(path: str, id: str) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", id.encode())]
+    if path.startswith("/v1"):
+        headers += [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+    return headers
+
+
+def _template(scope: Scope) -> str:
+    """The path as the routes have it, for counting: names that strangers choose are no labels."""
+    path = getattr(scope.get("route"), "path", "")
+    return path if path.startswith(("/v1", "/healthz", "/readyz", "/metrics")) else "other"
