@@ -5,7 +5,8 @@ answer at once.
 """
 
 # Each registers its commands, in the order in which `--help` tells of them.
-from . import restoring, weights, data, training, evaluating, peers, report, study, analyzing, benchmarking  # noqa: I001
+from . import restoring, serving, diagnosing, weights, data, training  # noqa: I001
+from . import evaluating, peers, report, study, analyzing, benchmarking
 from .common import app
 from .main import main
 
@@ -14,11 +15,13 @@ __all__ = [
     "app",
     "benchmarking",
     "data",
+    "diagnosing",
     "evaluating",
     "main",
     "peers",
     "report",
     "restoring",
+    "serving",
     "study",
     "training",
     "weights",

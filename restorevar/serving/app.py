@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 from fastapi import FastAPI, Request
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from .engine import Engine
 from .gate import Door, Gate
@@ -89,9 +88,7 @@ def create_app(
         from .page import mount_page
 
         mount_page(app, engine)
-    app.add_middleware(Gate, engine=engine, doors=doors, keys=Keys(keys), metrics=metrics)
-    if hosts is not None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Gate, engine=engine, doors=doors, keys=Keys(keys), metrics=metrics, hosts=hosts)
     return app
 
 

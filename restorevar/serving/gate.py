@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import HTTPException
@@ -18,7 +18,8 @@ from .metrics import Metrics
 from .problems import busy, problem
 from .tickets import Busy, Closed
 
-log = logging.getLogger(__name__)
+#: Photos of the greatest size that the page may send in one request.
+PAGE_PHOTOS = 16
 
 
 @dataclass
@@ -38,7 +39,8 @@ class Door:
 class Gate:
     """ASGI middleware. `doors` by path; bodies sent elsewhere are held to `limits.bytes` of the engine.
 
-    What begins with one of `locked` needs a key, where keys are set. Each answer tells the id of its request.
+    What begins with one of `locked` needs a key, where keys are set. Each answer tells the id of its request. `hosts`:
+    names under which the service may be asked for, and whose pages may ask it; None: any.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Gate:
         keys: Keys,
         metrics: Metrics,
         locked: tuple[str, ...] = ("/v1", "/metrics"),
+        hosts: Sequence[str] | None = None,
     ):
         self.app, self.engine, self.doors = app, engine, doors
         self.keys, self.metrics, self.locked = keys, metrics, locked
+        self.hosts = None if hosts is None else {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,6 +83,9 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        if self.hosts is not None and (stranger := _stranger(scope, self.hosts)) is not None:
+            await problem(403, stranger)(scope, receive, send)
+            return
         owner: str | None = ""
         if path.startswith(self.locked):
             owner = self.keys.owner(scope["headers"])
@@ -90,7 +97,7 @@ class Gate:
                 return
         scope.setdefault("state", {})["owner"] = owner
         door = self.doors.get(path) if scope["method"] == "POST" else None
-        most = self.engine.limits.bytes if door is None else door.bytes
+        most = self._most(path) if door is None else door.bytes
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
             await problem(413, _too_large(most))(scope, receive, send)
@@ -111,6 +118,27 @@ class Gate:
             await self.app(scope, receive, send)
         finally:
             door.taken -= 1
+
+    def _most(self, path: str) -> int:
+        """Bytes of a body that goes through no door; the page sends several photos at once."""
+        return self.engine.limits.bytes * (1 if path.startswith("/v1") else PAGE_PHOTOS)
+
+
+def _stranger(scope: Scope, hosts: set[str]) -> str | None:
+    """Why a request is refused that does not ask for one of the hosts, or comes from a page of another one."""
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    if _name(host) not in hosts:
+        return "this service is asked for under another name; --allow-host allows further ones"
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin and scope["method"] not in ("GET", "HEAD") and _name(origin.partition("://")[2]) not in hosts:
+        return "pages of other sites may not ask this service"
+    return None
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return re.sub(r":\d+$", "", host).lower()
 
 
 def _held(receive: Receive, most: int, seconds: float) -> Receive:

@@ -19,6 +19,7 @@ from .tickets import Busy, Cancelled, Closed, TimedOut
 CODES = {
     400: "bad_request",
     401: "no_key",
+    403: "not_allowed",
     404: "not_found",
     405: "wrong_method",
     408: "sent_too_slowly",
