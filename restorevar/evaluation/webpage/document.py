@@ -13,6 +13,9 @@ from typing import Any
 #: What a page may do: its own style and script, pictures of its own, and nothing else. "blob:" is for downloads.
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
+#: Where the style and script lie that pages share.
+SHARED = Path(__file__).parent
+
 
 @dataclass(frozen=True)
 class Page:
@@ -29,8 +32,7 @@ class Page:
     data: Any = None
 
     def html(self) -> str:
-        here = Path(__file__).parent
-        files = [here / "base.css", here / "viewer.js", *self.assets]
+        files = [SHARED / "base.css", SHARED / "viewer.css", SHARED / "viewer.js", *self.assets]
         style = "\n".join(_read(path) for path in files if path.suffix == ".css")
         script = "\n".join(_read(path) for path in files if path.suffix == ".js")
         return "\n".join(

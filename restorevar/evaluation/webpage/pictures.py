@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from ...images import photo_to_pil, read_photo
+from ...images import Photo, photo_to_pil, read_photo
 
 #: WebP: about a third of the bytes of a JPEG that looks the same.
 QUALITY = 82
@@ -25,8 +25,13 @@ class Picture:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Upright, 8-bit RGB in sRGB, transparency over white. Raises UserError for what cannot be read."""
-    image = photo_to_pil(read_photo(path))
+    """As `picture_of`, from a file. Raises UserError for what cannot be read."""
+    return picture_of(read_photo(path))
+
+
+def picture_of(photo: Photo) -> Image.Image:
+    """Upright, 8-bit RGB in sRGB, transparency over white."""
+    image = photo_to_pil(photo)
     profile = image.info.get("icc_profile")
     if image.mode in ("LA", "RGBA"):
         solid = image.convert("RGBA")
