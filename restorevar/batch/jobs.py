@@ -64,7 +64,12 @@ def plan_jobs(inputs: Sequence[str], out: str, writing: Writing) -> list[Job]:
     return _check_jobs(jobs, writing)
 
 
-def _expand(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
+def find_inputs(inputs: Sequence[str]) -> list[Path]:
+    """The files that INPUTs mean, as `plan_jobs` finds them. UserError for folders and patterns without images."""
+    return list(dict.fromkeys(source for text in inputs for source, _ in _expand(text)))
+
+
+def _expand(text: str, out: Path | None = None) -> Iterator[tuple[Path, Path]]:
     """(file, its place below the output folder) of one INPUT."""
     path = Path(text)
     if path.is_dir():
@@ -79,9 +84,9 @@ def _expand(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((file, Path(file.name)) for file in files)
 
 
-def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _images_below(folder: Path, out: Path | None) -> Iterator[tuple[Path, Path]]:
     """The images in a folder and its subfolders, sorted; not those in an output folder that is inside."""
-    results = out.resolve() if out.resolve() != folder.resolve() else None
+    results = None if out is None or out.resolve() == folder.resolve() else out.resolve()
     count = 0
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if Path(parent, name).resolve() != results)

@@ -8,12 +8,16 @@ from typing import IO, Any, Literal
 
 from ..errors import UserError
 
-Status = Literal["restored", "skipped", "failed"]
+Status = Literal["restored", "untouched", "skipped", "failed"]
 
 
 @dataclass
 class Record:
-    """What became of one file; a line of the JSON log. Sizes are width, height in pixels."""
+    """What became of one file; a line of the JSON log. Sizes are width, height in pixels.
+
+    `diagnosis` as `Diagnosis.as_json`, where one was asked for. "untouched": it needs nothing, the output is the input.
+    `transient`: what failed was the disk or the network, or nobody knows what; another try may mend it.
+    """
 
     input: str
     output: str
@@ -25,12 +29,16 @@ class Record:
     sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    transient: bool = False
+    diagnosis: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         if self.status == "skipped":
             return f"{self.input}: skipped, {self.output} exists (--overwrite replaces it)"
         if self.size is None or self.error is not None:
             return self.error or f"{self.input}: {self.status}"
+        if self.status == "untouched":
+            return f"{self.input}: needs nothing, left as it is in {self.output}"
         return f"{self.input} -> {self.output} ({self.size[0]}x{self.size[1]}, {self.seconds:.1f} s)"
 
 

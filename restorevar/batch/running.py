@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..diagnosis.report import Diagnosis
 from ..errors import UserError
+from ..errors import writing as naming
 from ..images import Photo, check_output, read_photo, write_photo
 from ..pipeline import Restorer
 from .jobs import Job, Writing, is_done
 from .records import Record
+from .transient import is_transient
 
 #: Restored photos that may wait for the disk before the next one is restored.
 WAITING = 2
 
 Progress = Callable[[Job, float], None]
+Look = Callable[[Photo], Diagnosis]
 
 
 @dataclass
 class _Task:
-    """A job on its way. Without a photo it has ended: skipped, or failed."""
+    """A job on its way. Without a photo it has ended: skipped, or failed.
+
+    left_alone   the photo needs nothing, it is not restored
+    copied       nor is its file written anew: it keeps its format
+    """
 
     job: Job
     record: Record
     photo: Photo | None = None
+    left_alone: bool = False
+    copied: bool = False
 
 
 def run(
@@ -35,16 +48,18 @@ def run(
     restorer: Restorer,
     writing: Writing,
     progress: Progress = lambda job, share: None,
+    look: Look | None = None,
 ) -> Iterator[Record]:
     """Restores job after job and yields what became of each, in their order. Nothing but an interrupt stops it.
 
     While one photo is restored, the next is read and the one before written. Small photos of one size share a pass
     of the model, up to `restorer.batch`. Outputs that exist are skipped unless `writing.overwrite`. `progress` is
-    told the share of a job done.
+    told the share of a job done. `look` is asked about each photo: one that needs nothing is left alone, and its file
+    copied byte for byte, unless it is to have another format.
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         unfinished: deque[Future[_Task]] = deque()
-        for group in _groups(_read_ahead(jobs, restorer, writing, reader), restorer):
+        for group in _groups(_read_ahead(jobs, restorer, writing, look, reader), restorer):
             try:
                 _restore(group, restorer, progress)
             except KeyboardInterrupt:  # those before are done, and told of
@@ -58,13 +73,13 @@ def run(
 
 
 def _read_ahead(
-    jobs: Iterable[Job], restorer: Restorer, writing: Writing, reader: ThreadPoolExecutor
+    jobs: Iterable[Job], restorer: Restorer, writing: Writing, look: Look | None, reader: ThreadPoolExecutor
 ) -> Iterator[_Task]:
     """The jobs with their photos; one more is read than has been asked for."""
     ahead: deque[Future[_Task]] = deque()
     for job in jobs:
         record = Record(str(job.source), str(job.target), model=restorer.name, sha256=restorer.sha256)
-        ahead.append(reader.submit(_read, _Task(job, record), writing))
+        ahead.append(reader.submit(_read, _Task(job, record), writing, look))
         if len(ahead) > 1:
             yield ahead.popleft().result()
     while ahead:
@@ -87,7 +102,7 @@ def _groups(tasks: Iterable[_Task], restorer: Restorer) -> Iterator[list[_Task]]
 
 
 def _fit_together(one: _Task, other: _Task, restorer: Restorer) -> bool:
-    if one.photo is None or other.photo is None:
+    if one.photo is None or other.photo is None or one.left_alone or other.left_alone:
         return False
     return one.photo.rgb.shape == other.photo.rgb.shape and restorer.share_a_pass(*one.photo.rgb.shape[:2])
 
@@ -95,8 +110,8 @@ def _fit_together(one: _Task, other: _Task, restorer: Restorer) -> bool:
 # ---------------------------------------------------------------------------------------- the three stations
 
 
-def _read(task: _Task, writing: Writing) -> _Task:
-    """Also asks whether the result can be written at all, before it is worked for."""
+def _read(task: _Task, writing: Writing, look: Look | None) -> _Task:
+    """Also asks whether the result can be written at all, and whether anything is to be done, before it is done."""
     job, record = task.job, task.record
     with _noting(record):
         if is_done(job, writing):
@@ -104,7 +119,12 @@ def _read(task: _Task, writing: Writing) -> _Task:
             return task
         photo = read_photo(job.source)
         record.size = _size(photo)
-        check_output(job.target, photo, writing.format, writing.quality, writing.overwrite)
+        format = check_output(job.target, photo, writing.format, writing.quality, writing.overwrite)
+        if look is not None:
+            diagnosis = look(photo)
+            record.diagnosis = diagnosis.as_json()
+            task.left_alone = diagnosis.needs_nothing
+            task.copied = task.left_alone and format == photo.format
         task.photo = photo
     return task
 
@@ -130,6 +150,8 @@ def _restore(group: list[_Task], restorer: Restorer, progress: Progress) -> None
 
 
 def _restore_one(task: _Task, restorer: Restorer, progress: Progress) -> None:
+    if task.left_alone:
+        return
     photo, task.photo = task.photo, None
     if photo is not None:
         with _noting(task.record):
@@ -144,11 +166,27 @@ def _write(task: _Task, writing: Writing) -> _Task:
     photo, task.photo, record = task.photo, None, task.record
     if photo is not None:
         with _noting(record):
-            write_photo(task.job.target, photo, writing.format, writing.quality, writing.overwrite)
+            if task.copied:
+                _copy(task.job)
+            else:
+                write_photo(task.job.target, photo, writing.format, writing.quality, writing.overwrite)
             record.output_size = _size(photo)
-            record.status = "restored"
+            record.status = "untouched" if task.left_alone else "restored"
     record.seconds = round(record.seconds, 3)
     return task
+
+
+def _copy(job: Job) -> None:
+    """The file as it is, whole or not at all."""
+    temporary = job.target.parent / f".restorevar-{uuid.uuid4().hex}.part"
+    with naming(job.target):
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(job.source, temporary)
+            os.replace(temporary, job.target)
+        except BaseException:  # an interrupt from the keyboard too
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -158,12 +196,12 @@ def _noting(record: Record) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        record.error = str(error)
+        record.error, record.transient = str(error), is_transient(error)
     except MemoryError:
         record.error = f"{record.input}: needs more memory than there is"
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        record.error = f"{record.input}: failed unexpectedly ({cause})"
+        record.error, record.transient = f"{record.input}: failed unexpectedly ({cause})", True
     finally:
         record.seconds += time.perf_counter() - start
 

@@ -5,7 +5,7 @@ answer at once.
 """
 
 # Each registers its commands, in the order in which `--help` tells of them.
-from . import restoring, serving, diagnosing, weights, data, training  # noqa: I001
+from . import restoring, scaling, serving, diagnosing, weights, data, training  # noqa: I001
 from . import evaluating, peers, report, study, analyzing, benchmarking
 from .common import app
 from .main import main
@@ -21,6 +21,7 @@ __all__ = [
     "peers",
     "report",
     "restoring",
+    "scaling",
     "serving",
     "study",
     "training",

@@ -53,6 +53,9 @@ def restore(
         Path | None,
         typer.Option(metavar="FILE", help="Append one line of JSON per file to this log, as files finish."),
     ] = None,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Look first; photos that need nothing are copied as they are.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Restore photos: same size, same format, metadata kept.
@@ -63,6 +66,7 @@ def restore(
         windows = {"tile": auto_or_number("tile", tile), "batch": auto_or_number("batch", batch)}
 
         from .. import batch as files
+        from ..diagnosis import diagnose
         from ..pipeline import Restorer
 
         writing = files.Writing(None if format == "keep" else format, quality, overwrite)
@@ -74,7 +78,7 @@ def restore(
         with open_log(json) as log, _watching(jobs, writing, quiet) as (progress, tell):
             if not quiet:  # what "auto" has picked
                 typer.echo(f"{restorer.name}: {restorer.summary}")
-            for record in files.run(jobs, restorer, writing, progress):
+            for record in files.run(jobs, restorer, writing, progress, diagnose if if_needed else None):
                 counts[record.status] += 1
                 files.append_record(log, record)
                 tell(record)

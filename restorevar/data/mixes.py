@@ -87,6 +87,13 @@ def degrade(image_B3HW: Tensor, mix_or_task: Mix | str, generator: Generator) ->
     return result_B3HW, tasks
 
 
+def drawn_strength(task: str, strength: tuple[float, float], generator: Generator) -> float:
+    """The strength that `degrade` gives a single image of one degradation, from a generator in the same state."""
+    mix = Mix(weights={task: 1.0}, strength=strength)
+    _draw_tasks(mix, 1, generator)
+    return float(_draw_strengths(mix, 1, generator))
+
+
 def _find_mix(mix_or_task: Mix | str) -> Mix:
     if isinstance(mix_or_task, Mix):
         return mix_or_task
@@ -105,12 +112,16 @@ def _draw_tasks(mix: Mix, batch: int, generator: Generator) -> list[str]:
 def _apply(task: str, image_S3HW: Tensor, mix: Mix, generator: Generator) -> Tensor:
     """Run one task over its samples: its degradations in order, then JPEG on some."""
     parts = _parts(task)
-    low, high = mix.strength
     factor = mix.combined_strength if len(parts) > 1 else 1.0
     for name in parts:
-        strength_S = low + (high - low) * torch.rand(len(image_S3HW), generator=generator)
+        strength_S = _draw_strengths(mix, len(image_S3HW), generator)
         image_S3HW = DEGRADATIONS[name](image_S3HW, factor * strength_S, generator)
     return _jpeg_some(image_S3HW, mix.jpeg_probability if parts else mix.jpeg_clean, mix, generator)
+
+
+def _draw_strengths(mix: Mix, count: int, generator: Generator) -> Tensor:
+    low, high = mix.strength
+    return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def _jpeg_some(image_S3HW: Tensor, probability: float, mix: Mix, generator: Generator) -> Tensor:

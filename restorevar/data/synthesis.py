@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..images import Photo, photo_from_pil, write_photo
 from .degradations import DEGRADATIONS
 from .manifest import Entry, published_name, write_manifest
-from .mixes import Mix, degrade
+from .mixes import Mix, degrade, drawn_strength
 from .photos import find_photos, load_rgb
 
 EVAL_STRENGTH = (0.2, 0.9)
@@ -27,11 +27,12 @@ Degrade = Callable[[Tensor, str, torch.Generator, tuple[float, float]], Tensor]
 
 @dataclass(frozen=True)
 class MadePair:
-    """One written pair."""
+    """One written pair. `strength` in [0, 1] where the task is one of our degradations."""
 
     task: str
     input: Path
     target: Path
+    strength: float | None = None
 
 
 def seed_for(seed: int, name: str, task: str) -> torch.Generator:
@@ -58,9 +59,9 @@ def make_pairs(
 ) -> list[MadePair]:
     """Write OUT/<task>/input/NAME.png and OUT/<task>/target/NAME.png for every photo and task, and OUT/pairs.json.
 
-    The manifest is the published JSON list (image_path, target_path, degradation, dataset). The same seed gives the
-    same files. `sheet` also writes a contact sheet: a row a photo, a column a task. `degrading` may know more tasks
-    than ours.
+    The manifest is the published JSON list (image_path, target_path, degradation, dataset), for one of our degradations
+    with the strength drawn. The same seed gives the same files. `sheet` also writes a contact sheet: a row a photo, a
+    column a task. `degrading` may know more tasks than ours.
     """
     if not 0 <= strength[0] <= strength[1] <= 1:
         raise UserError(f"strengths lie between 0 and 1, the lower first, not {strength[0]} {strength[1]}")
@@ -76,9 +77,9 @@ def make_pairs(
         clean = _shrunk(load_rgb(photo), max_side)
         made = {task: degrading(clean, task, seed_for(seed, photo.stem, task), strength) for task in tasks}
         for task, degraded in made.items():
-            pair = MadePair(
-                task, out / task / "input" / f"{photo.stem}.png", out / task / "target" / f"{photo.stem}.png"
-            )
+            name = f"{photo.stem}.png"
+            drawn = _drawn(task, strength, seed_for(seed, photo.stem, task))
+            pair = MadePair(task, out / task / "input" / name, out / task / "target" / name, drawn)
             _save(degraded, pair.input)
             _save(clean, pair.target)
             pairs.append(pair)
@@ -90,8 +91,13 @@ def make_pairs(
     return pairs
 
 
+def _drawn(task: str, strength: tuple[float, float], generator: torch.Generator) -> float | None:
+    return round(drawn_strength(task, strength, generator), 4) if task in DEGRADATIONS else None
+
+
 def _entry(pair: MadePair) -> Entry:
-    return Entry(pair.input, pair.target, published_name(pair.task), f"synthetic-{pair.task}")
+    extra = {} if pair.strength is None else {"strength": pair.strength}
+    return Entry(pair.input, pair.target, published_name(pair.task), f"synthetic-{pair.task}", extra)
 
 
 def contact_sheet(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], cell: int = 256) -> Image.Image:
