@@ -67,6 +67,12 @@ def serve(
     jobs: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder for jobs (POST /v1/jobs); without it there are none.")
     ] = None,
+    keep_hours: Annotated[
+        float, typer.Option(min=0.001, help="Results of jobs stay this long after the job has ended.")
+    ] = 24.0,
+    jobs_room: Annotated[
+        float, typer.Option(metavar="GIB", min=0.001, help="Room for the files of all jobs, results included.")
+    ] = 20.0,
     queue: Annotated[int, typer.Option(min=1, help="Photos that may wait.")] = 32,
     at_once: Annotated[int, typer.Option(min=1, help="Photos worked on at once, sharing the passes of the model.")] = 4,
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request, in MiB.")] = 64,
@@ -87,6 +93,7 @@ def serve(
         windows = {"tile": auto_or_number("tile", tile), "batch": auto_or_number("batch", batch)}
         keys = tuple(api_key or ())
 
+        from ..serving.jobs import JobLimits
         from ..serving.limits import Limits
         from ..serving.settings import Settings
 
@@ -106,6 +113,7 @@ def serve(
             limits=limits,
             keys=keys,
             jobs=jobs,
+            job_limits=JobLimits(store_bytes=round(jobs_room * 2**30), keep_hours=keep_hours),
             page=not keys if page is None else page,
             hosts=(*_LOCAL, *(allow_host or ())) if place.is_local or allow_host else None,
             drain=drain,

@@ -88,7 +88,7 @@ JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="as the job 
 def job_routes(
     engine: Engine, store: JobStore, owner: Callable[[Request], str] = lambda request: "", seconds: float = 3600.0
 ) -> APIRouter:
-    """The routes; what works the jobs off starts and ends with the application that includes them.
+    """The routes. What works the jobs off starts and ends with the application that includes them; so ends the store.
 
     `owner` tells from a request whose it is, by its key say; jobs of one are unknown to the others.
     `seconds` that one file may take.
@@ -104,6 +104,7 @@ def job_routes(
             yield
         finally:
             await to_thread.run_sync(runner.close)
+            store.close()
 
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"], lifespan=lifespan)
 

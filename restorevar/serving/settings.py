@@ -24,7 +24,7 @@ class Settings:
 
     model ... speed   as `Restorer.from_pretrained`
     keys              that open the API; none: open to everyone
-    jobs              folder of the jobs; None: there are none
+    jobs              folder of the jobs; None: there are none; job_limits: how much they may take
     page              whether the web page is there
     hosts             names under which the service may be asked for; None: any
     drain             seconds in which what was taken is finished at the end
