@@ -17,9 +17,6 @@ class Record:
 
     `diagnosis` as `Diagnosis.as_json`, where one was asked for. "untouched": it needs nothing, the output is the input.
     `transient`: what failed was the disk or the network, or nobody knows what; another try may mend it.
-    
-
-    `transient`: what failed was the disk or the network, or nobody knows what; another try may mend it.
     """
 
     input: str
@@ -32,7 +29,6 @@ class Record:
     sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
-    transient: bool = False
     transient: bool = False
     diagnosis: dict[str, Any] | None = None
 

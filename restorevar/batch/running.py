@@ -20,7 +20,6 @@ from ..pipeline import Restorer
 from .jobs import Job, Writing, is_done
 from .records import Record
 from .transient import is_transient
-from .transient import is_transient
 
 #: Restored photos that may wait for the disk before the next one is restored.
 WAITING = 2
