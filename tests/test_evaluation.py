@@ -549,10 +549,17 @@ def test_evaluate_runs_a_peer_and_knows_its_outputs_again(pairs, tmp_path):
     rows = read_rows(log)
     assert len(rows) == 4 and all(r.method == "no-op" and r.scores == r.before for r in rows)
     assert np.array(Image.open(rows[0].output)).shape == (512, 512, 3)
-    for more in (("--save", kept), ("--outputs", kept / "no-op" / "restorevar-512")):
+    for more in (("--save", kept), ("--outputs", kept / "no-op" / "512x512")):
         assert "4 of 4 images are in" in run(*command, *more).stderr
-    result = run("evaluate", pairs, "--outputs", kept / "no-op" / "restorevar-512", "--protocol", "native-rgb")
+    result = run("evaluate", pairs, "--outputs", kept / "no-op" / "512x512", "--protocol", "native-rgb")
     assert result.exit_code == 1 and "512 x 512 pixels, but 64 x 48" in result.stderr
+    # Protocols of one size share what the peer made; those of another size do not.
+    runs = []
+    for protocol in ("native-rgb", "saved-8bit", "native-y"):
+        result = run("evaluate", pairs, "--method", "no-op", "--protocol", protocol, "--save", kept)
+        assert result.exit_code == 0, result.output
+        runs.append((kept / "no-op" / "native.job" / "run.json").read_text())
+    assert len(set(runs)) == 1 and len(list((kept / "no-op").iterdir())) == 4
 
 
 def test_evaluate_a_manifest_without_reference(pairs, tmp_path):
@@ -575,6 +582,8 @@ def test_evaluate_a_manifest_without_reference(pairs, tmp_path):
         (["PAIRS", "--metrics", "psnr,ssmi"], "ssmi"),
         (["PAIRS", "--model", "compact", "--method", "input"], "one of --model"),
         (["PAIRS", "--outputs", "nowhere"], "nowhere"),
+        (["PAIRS", "--outputs", "PAIRS", "--fidelity", "0"], "go with --model"),
+        (["PAIRS", "--method", "input", "--checkout", "PAIRS"], "run here"),
         (["PAIRS", "--method", "input", "--json", "."], "folder"),
         (["PAIRS", "--method", "input", "--metrics", "pyiqa:niqe"], "non-commercial"),
     ],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import FAILED, Device, Dtype, app, reporting
+from .common import FAILED, Device, Dtype, app, command_line, reporting
 
 
 @app.command()
@@ -55,8 +54,6 @@ def bench(
     Exit code: 0 measured, 1 the outputs of the published code differ from ours, 2 wrong usage.
     """
     with reporting():
-        import shlex
-
         from ..benchmarks.photos import parse_photos
         from ..benchmarks.regression_rivals import parse_rival
         from ..benchmarks.run import Options
@@ -79,6 +76,6 @@ def bench(
             photos=[] if photos is None else parse_photos(photos),
             json=json,
             markdown=markdown,
-            command=shlex.join(["restorevar", *sys.argv[1:]]),
+            command=command_line(),
         )
         raise typer.Exit(0 if run_benchmark(options, typer.echo).agrees else FAILED)

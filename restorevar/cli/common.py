@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -49,6 +50,21 @@ def fail(message: str, code: int) -> int:
     return code
 
 
+def note(text: str) -> None:
+    """Something to know, on stderr."""
+    typer.echo(f"restorevar: {one_line(text)}", err=True)
+
+
+def warn(text: str) -> None:
+    """Something that was left out, on stderr."""
+    note(f"warning: {text}")
+
+
+def command_line() -> str:
+    """What was typed, for files that tell where they come from."""
+    return shlex.join(["restorevar", *sys.argv[1:]])
+
+
 def one_line(text: str) -> str:
     """Printable, whatever characters a file name has."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -66,11 +82,9 @@ def auto_or_number(option: str, text: str) -> Any:
 def open_log(path: Path | None) -> AbstractContextManager[IO[str] | None]:
     if path is None:
         return nullcontext()
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def progress_bar() -> Progress:
@@ -90,3 +104,14 @@ def progress_bar() -> Progress:
         speed_estimate_period=120,  # windows may take many seconds each
         redirect_stdout=sys.stdout.isatty(),
     )
+
+
+@contextmanager
+def counting(step: str) -> Iterator[Callable[..., None]]:
+    """(done, total, step=...) shows how far it is. The bar is for terminals only."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, step=step: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task(step, total=None)
+        yield lambda done, total, step=step: bar.update(task, description=step, completed=done, total=total)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import UserError
-from .common import app, one_line, progress_bar, reporting
+from .common import app, counting, one_line, reporting
 
 
 @app.command()
@@ -83,7 +80,7 @@ def data_index(
         index = scan(layout, root, split, variant)
         for place in filter(None, (out, report)):
             check_place(place)
-        with _checking() as progress:
+        with counting("checking") as progress:
             result = audit.audit_index(index, not no_check, others, progress)
         if report is not None:
             write_json(audit.as_report(result), report)
@@ -96,17 +93,6 @@ def data_index(
         typer.echo(f"{len(result.pairs):,} pairs in {out}" + (f", {left_out:,} left out" if left_out else ""))
         if len({entry.split for entry in result.pairs}) > 1:
             typer.echo("the manifest holds several splits; to train on one of them, write it with --split train")
-
-
-@contextmanager
-def _checking() -> Iterator[Callable[[int, int], None]]:
-    """What shows how many files have been checked. The bar is for terminals only."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("checking", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @data_app.command("speed")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UserError
-from .common import FAILED, app, fail, one_line, reporting
+from .common import FAILED, Device, Dtype, app, counting, fail, note, one_line, reporting
 
 if TYPE_CHECKING:
     from ..evaluation.methods import FolderMethod, Identity, ModelMethod
-    from ..evaluation.metrics import Metric
     from ..evaluation.pairs import Pair
     from ..evaluation.protocols import Protocol
     from ..evaluation.rows import Row
@@ -70,8 +70,8 @@ def evaluate(
     set: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Its options: `peer show`.", rich_help_panel=PEER)
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     fidelity: Annotated[
         list[float] | None, typer.Option(metavar="W", help="Repeatable: one table for each; default: the model's own.")
     ] = None,
@@ -101,43 +101,45 @@ def evaluate(
             _list_metrics()
             return
         from ..data.manifest import check_place
+        from ..evaluation.metrics import find_metrics
         from ..evaluation.pairs import find_pairs
         from ..evaluation.protocols import find_protocol
         from ..evaluation.scoring import evaluate as score
         from ..evaluation.statistics import need_scipy
         from ..evaluation.summary import summarise, table, write_csv
 
+        runs_peer = method not in (None, "input") and outputs is None
         if model is not None and (outputs is not None or method is not None):
             raise UserError("give one of --model, --outputs and --method; a peer's --outputs may go with --method")
+        if (fidelity or latent) and (outputs is not None or method is not None):
+            raise UserError("--fidelity and --latent are of our models: they go with --model")
+        if (checkout or peer_python or weights or set) and not runs_peer:
+            raise UserError("--checkout, --peer-python, --weights and --set go with a --method PEER that is run here")
         need_scipy()
         kind = find_protocol(protocol)
-        chosen = _find_metrics(metrics.split(",") if metrics else kind.metrics)
+        chosen = find_metrics(metrics.split(",") if metrics else kind.metrics, note)
         found = find_pairs(pairs, input=input, target=target, manifest=manifest, dataset=dataset, task=task)
-        for file in (file for file in (json, csv) if file is not None):
+        for file in filter(None, (json, csv)):
             check_place(file)
         typer.echo(kind.text)
-        rows: list[Row] = []
-        failures: list[str] = []
-        subject: ModelMethod | FolderMethod | Identity
         subjects: Sequence[ModelMethod | FolderMethod | Identity]
-        if method not in (None, "input") and outputs is None:
-            setup = checkout, peer_python or sys.executable, weights
-            subject, found = _run_peer(method, found, kind, save, setup, set or [])
-            subjects = [subject]
-            save = None  # they are there already
+        if runs_peer:
+            peer, found = _run_peer(str(method), found, kind, save, (checkout, peer_python, weights), set or [])
+            subjects, save = [peer], None  # its outputs are there already
         elif outputs is not None or method is not None:
             subjects = [_outputs(outputs, method)]
         else:
             subjects = _models(model or "compact", device, dtype, fidelity, latent)
-        for subject in subjects if name is not None else ():
-            # A control stands behind the name of its model.
-            control = subject.settings.get("latent")
-            subject.name = f"{name}, latent: {control}" if control else str(name)
+        rows: list[Row] = []
+        failures: list[str] = []
+        place = _place(device) if any(m.library == "pyiqa" for m in chosen) else "cpu"
         for subject in subjects:
+            if name is not None:  # a control stands behind the name of its model
+                control = subject.settings.get("latent")
+                subject.name = f"{name}, latent: {control}" if control else name
             typer.echo(one_line(f"{subject.name} {subject.sha256[:12]} {dict(subject.settings) or ''}".rstrip()))
-            listener = _listener(failures, json)
-            place = _place(device) if any(m.library == "pyiqa" for m in chosen) else "cpu"
-            scored = score(subject, found, kind, chosen, json, save, place, listener)
+            with listening(json, failures) as listener:
+                scored = score(subject, found, kind, chosen, json, save, place, listener)
             for line in table(summarise(scored, chosen)):
                 typer.echo(one_line(line))
             rows += scored
@@ -171,44 +173,39 @@ def _outputs(folder: Path | None, method: str | None) -> FolderMethod | Identity
 
 
 def _run_peer(
-    name: str | None,
+    name: str,
     pairs: list[Pair],
     protocol: Protocol,
     save: Path | None,
-    setup: tuple[Path | None, str, Path | None],
+    places: tuple[Path | None, str | None, Path | None],
     settings: list[str],
 ) -> tuple[FolderMethod, list[Pair]]:
-    """Its outputs in SAVE/<peer>/<protocol>, and for which of the pairs: it may not know every task.
+    """Its outputs in SAVE/<peer>/<size>, and for which of the pairs: it may not know every task.
 
-    What is there already is not made again.
+    What is there already is not made again: protocols that restore images of one size share its outputs.
     """
     from ..evaluation.peers import Setup, find_peer, run_peer
 
-    peer = find_peer(name or "")
+    peer = find_peer(name)
     if save is None:
         raise UserError(f"--method {name} needs --save DIR for its outputs, or --outputs DIR with them")
-    out = save / peer.name / protocol.name
+    out = save / peer.name / ("native" if protocol.side is None else f"{protocol.side}x{protocol.side}")
     options = peer.parse_options(settings)
     pairs = protocol.select(pairs)
-    done = run_peer(peer, pairs, Setup(*setup), out, options, protocol.side, tell=_note)
+    checkout, python, weights = places
+    setup = Setup(checkout, python or sys.executable, weights)
+    with counting("preparing") as count:
+        done = run_peer(
+            peer,
+            pairs,
+            setup,
+            out,
+            options,
+            protocol.side,
+            tell=note,
+            progress=lambda step, done, total: count(done, total, step),
+        )
     return done, [pair for pair in pairs if peer.takes(pair.task, options)]
-
-
-def _find_metrics(names: list[str] | tuple[str, ...]) -> list[Metric]:
-    """Those of the names; one of pyiqa that cannot be asked for is told of and left out, as in scoring."""
-    from ..evaluation.metrics import find_metric
-
-    found = []
-    for name in dict.fromkeys(name.strip() for name in names):
-        try:
-            found.append(find_metric(name))
-        except UserError as error:
-            if not name.startswith("pyiqa:"):
-                raise
-            _note(f"{name} is left out: {error}")
-    if not found:
-        raise UserError("none of the metrics can run")
-    return found
 
 
 def _list_metrics() -> None:
@@ -227,36 +224,24 @@ def _place(device: str) -> str:
     return str(pick_device(device))
 
 
-def _note(text: str) -> None:
-    _clear_line()
-    typer.echo(f"restorevar: {one_line(text)}", err=True)
-
-
-def _clear_line() -> None:
-    """Of what `progress` has written there, on a terminal."""
-    if sys.stderr.isatty():
-        typer.echo("\x1b[K", err=True, nl=False)
-
-
-def _listener(failures: list[str], log: Path | None) -> Listener:
+@contextmanager
+def listening(log: Path | None = None, failures: list[str] | None = None) -> Iterator[Listener]:
+    """Lines of what fails (kept in `failures`), a bar on terminals, and how much of it `log` had already."""
     from ..evaluation.scoring import Listener
 
-    again = 0
+    with counting("scoring") as count:
+        again = 0
 
-    def failed(text: str) -> None:
-        failures.append(text)
-        _clear_line()
-        fail(text, FAILED)
+        def failed(text: str) -> None:
+            if failures is not None:
+                failures.append(text)
+            fail(text, FAILED)
 
-    def progress(done: int, of: int, row: Row | None, taken: bool) -> None:
-        nonlocal again
-        again += taken
-        if sys.stderr.isatty():
-            image = "" if row is None else one_line(f"{row.dataset} {row.image}")
-            typer.echo(f"\r{done}/{of} {image}\x1b[K\r", err=True, nl=False)
-            if done == of:
-                _clear_line()
-        if done == of and again:
-            _note(f"{again} of {of} images are in {log} already and were not restored again")
+        def progress(done: int, of: int, row: Row | None, taken: bool) -> None:
+            nonlocal again
+            again += taken
+            count(done, of, row.protocol if row else "scoring")
+            if log is not None and done == of and again:
+                note(f"{again} of {of} images are in {log} already and were not restored again")
 
-    return Listener(note=_note, failed=failed, progress=progress)
+        yield Listener(note=note, failed=failed, progress=progress)

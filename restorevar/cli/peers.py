@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import app, one_line, progress_bar, reporting
+from .common import app, counting, note, one_line, reporting
 
 peer_app = typer.Typer(help="The compared methods: run in their own environments, or brought back from there.")
 app.add_typer(peer_app, name="peer")
@@ -99,10 +97,8 @@ def prepare(
         found = find_pairs(pairs, input=input, manifest=manifest, task=task, dataset=dataset)
         if overwrite and has_job(job):
             remove_job(job)
-        with _progress() as progress:
-            made = prepare_job(
-                peer, found, job, options, square, _tell, lambda done, total: progress("preparing", done, total)
-            )
+        with counting("preparing") as progress:
+            made = prepare_job(peer, found, job, options, square, note, progress)
         script = write_script(peer, made, _setup(checkout, python or "python", weights))
         typer.echo(f"{len(made.items)} images for {peer.title} in {one_line(str(job))}. Now:")
         typer.echo(f"  sh {one_line(str(script))}")
@@ -135,8 +131,19 @@ def run(
         options = peer.parse_options(set or ())
         found = find_pairs(pairs, input=input, manifest=manifest, task=task, dataset=dataset)
         setup = _setup(checkout, python, weights)
-        with _progress() as progress:
-            method = run_peer(peer, found, setup, out, options, square, job, overwrite, _tell, progress)
+        with counting("preparing") as count:
+            method = run_peer(
+                peer,
+                found,
+                setup,
+                out,
+                options,
+                square,
+                job,
+                overwrite,
+                note,
+                lambda step, done, total: count(done, total, step),
+            )
         _tell_of(method, out)
 
 
@@ -162,10 +169,8 @@ def collect(
         made = load_job(job)
         peer = find_peer(made.peer)
         setup = None if checkout is None and weights is None else _setup(checkout, None, weights)
-        with _progress() as progress:
-            method = collect_outputs(
-                peer, made, out, outputs, setup, lambda done, total: progress("collecting", done, total)
-            )
+        with counting("collecting") as progress:
+            method = collect_outputs(peer, made, out, outputs, setup, progress)
         _tell_of(method, out)
 
 
@@ -175,23 +180,8 @@ def _setup(checkout: Path | None, python: str | None, weights: Path | None) -> A
     return Setup(checkout, python or sys.executable, weights)
 
 
-def _tell(line: str) -> None:
-    typer.echo(one_line(line), err=True)
-
-
 def _tell_of(method: Any, out: Path) -> None:
     from ..images import is_image_path
 
     number = sum(is_image_path(path) for path in out.rglob("*"))
     typer.echo(f"{number} outputs of {method.name} in {one_line(str(out))}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """What shows the step and how far it is. The bar is for terminals only."""
-    if not sys.stderr.isatty():
-        yield lambda step, done, total: None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("", total=None)
-        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .common import FAILED, Device, Dtype, app, fail, one_line, progress_bar, reporting
-
-if TYPE_CHECKING:
-    from ..evaluation.rows import Row
-    from ..evaluation.scoring import Listener
+from .common import FAILED, Device, Dtype, app, fail, reporting, warn
+from .evaluating import listening
 
 
 @app.command()
@@ -50,7 +44,7 @@ def report(
         from ..evaluation.report import report as write_report
 
         options = Options(results, out, format, reference, table or (), gallery, *([title] if title else []))
-        told = write_report(options, lambda line: typer.echo(f"restorevar: warning: {one_line(line)}", err=True))
+        told = write_report(options, warn)
         typer.echo(f"{told} in {out}")
 
 
@@ -101,7 +95,7 @@ def results(
             limit=limit,
             device=str(pick_device(device)),
         )
-        with _telling() as listener:
+        with listening() as listener:
             restorer = Restorer.from_pretrained(model, device, dtype)
             if Path(restorer.name).is_dir():  # where it lies on this machine is nobody's business
                 restorer.name = "/".join(Path(restorer.name).absolute().parts[-2:])
@@ -110,23 +104,3 @@ def results(
         typer.echo(f"{len(outcome.rows)} scored images in {out}" + (f", pictures in {gallery}" if gallery else ""))
         if outcome.missing:
             raise typer.Exit(fail(f"{outcome.missing} images could not be scored", FAILED))
-
-
-@contextmanager
-def _telling() -> Iterator[Listener]:
-    """Lines of what fails, and on a terminal a bar for each protocol."""
-    from ..evaluation.scoring import Listener
-
-    def tell(line: str) -> None:
-        typer.echo(f"restorevar: {one_line(line)}", err=True)
-
-    if not sys.stderr.isatty():
-        yield Listener(note=tell, failed=tell)
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("scoring", total=None)
-
-        def progress(done: int, of: int, row: Row | None, again: bool) -> None:
-            bar.update(task, completed=done, total=of, description=row.protocol if row else "scoring")
-
-        yield Listener(note=tell, failed=tell, progress=progress)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .common import app, one_line, reporting
+from .common import app, reporting, warn
 
 study_app = typer.Typer(
     help="A blind study: people rate the outputs of several methods without knowing whose they are."
@@ -53,7 +53,7 @@ def study_make(
             side=size,
             seed=seed,
         )
-        made = make(options, lambda line: typer.echo(f"restorevar: warning: {one_line(line)}", err=True))
+        made = make(options, warn)
         typer.echo(f"{len(made.questions)} photos, {len(made.methods)} methods: send {out}, keep {options.key_path}")
 
 
@@ -84,7 +84,7 @@ def study_analyze(
         from ..evaluation.study import Key, analyse, read_ratings
 
         found = Key.read(key)
-        told = read_ratings(ratings, found, lambda line: typer.echo(f"restorevar: warning: {one_line(line)}", err=True))
+        told = read_ratings(ratings, found, warn)
         analysis = analyse(found, told, unit, reference)
         tables = [table_3([analysis]), table_7([analysis])]
         if json is not None:

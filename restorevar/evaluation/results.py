@@ -62,7 +62,7 @@ def results(method: Method, options: Options, listener: Listener | None = None) 
     listener = listener or Listener()
     need_scipy()
     protocols = [find_protocol(name) for name in dict.fromkeys(options.protocols)]
-    metrics = find_metrics(options.metrics)
+    metrics = find_metrics(options.metrics, listener.note)
     for place in filter(None, (options.out, options.gallery, options.work / ROWS)):
         check_place(place)
     pairs = _limited(held_out_pairs(options.root, options.work, listener.note), options.limit)

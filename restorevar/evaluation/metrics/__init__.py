@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ...errors import UserError
 from . import by_pyiqa, by_scikit_image, piqe, structure
@@ -23,9 +23,19 @@ def find_metric(name: str) -> Metric:
         raise UserError(f"no metric {name}; there are {', '.join(METRICS)} and pyiqa:NAME") from None
 
 
-def find_metrics(names: Iterable[str]) -> list[Metric]:
-    """As `find_metric`, each once."""
-    return [find_metric(name) for name in dict.fromkeys(names)]
+def find_metrics(names: Iterable[str], note: Callable[[str], None] | None = None) -> list[Metric]:
+    """As `find_metric`, each once. Where `note` is given it is told of metrics of pyiqa that cannot be asked for."""
+    found = []
+    for name in dict.fromkeys(name.strip() for name in names):
+        try:
+            found.append(find_metric(name))
+        except UserError as error:
+            if note is None or not name.startswith(by_pyiqa.PREFIX):
+                raise
+            note(f"{name} is left out: {error}")
+    if not found:
+        raise UserError("none of the metrics can run")
+    return found
 
 
 __all__ = ["METRICS", "Better", "Metric", "Scorer", "find_metric", "find_metrics", "version_of"]
