@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import NEEDS_BROWSER, all_of, contrast, find, look, luminance, start, wait_for, webdriver
 from PIL import Image
+from selenium.webdriver.common.keys import Keys
 from typer.testing import CliRunner
 
 from restorevar.cli import app
 from restorevar.evaluation.rows import Row, append_row
 from restorevar.evaluation.study import Key
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with its chromedriver")
-
-#: Without these a browser looks for updates, and root may not start one.
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic")
-QUIET += ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions")
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -52,28 +36,6 @@ def browser(chromium):
     assert chromium.get_log("browser") == []
     fetched = chromium.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert all(name.startswith("data:") for name in fetched)
-
-
-def look(driver, width=1200, height=900, scheme="light"):
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-
-
-def find(driver, selector):
-    return driver.find_element("css selector", selector)
-
-
-def all_of(driver, selector):
-    return driver.find_elements("css selector", selector)
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def run(*arguments):
@@ -245,26 +207,6 @@ def test_pages_fit_and_can_be_read(browser, report, study, scheme, width):
         ):
             for node in all_of(browser, selector)[:1]:
                 assert contrast(browser, node) >= 4.5, selector
-
-
-def luminance(colour: str) -> float:
-    """Of rgb(...), as WCAG 2 reckons it."""
-    values = [float(v) / 255 for v in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-def contrast(driver, node) -> float:
-    """Of a node's text to what lies behind it."""
-    behind = driver.execute_script(
-        """let node = arguments[0];
-        while (node && /rgba\\(.*, 0\\)$/.test(getComputedStyle(node).backgroundColor)) node = node.parentElement;
-        return getComputedStyle(node ?? document.body).backgroundColor;""",
-        node,
-    )
-    ink = driver.execute_script("return getComputedStyle(arguments[0]).color", node)
-    low, high = sorted((luminance(ink), luminance(behind)))
-    return (high + 0.05) / (low + 0.05)
 
 
 # ------------------------------------------------------------------------------------------------------- study

@@ -86,7 +86,13 @@ def _settings(engine: Engine) -> list[Any]:
     speeds = [(title, name) for name, title in _SPEEDS.items() if name in SPEEDS and _can(engine, speed=name)]
     with gr.Accordion("Not quite right? Adjust it", open=False, elem_id="adjust"):
         strength = gr.Slider(
-            0, 100, round(100 * restorer.strength), step=5, label="Strength, %", info="How much of the change is made."
+            0,
+            100,
+            round(100 * restorer.strength),
+            step=5,
+            label="Strength, %",
+            info="How much of the change is made.",
+            buttons=[],
         )
         fidelity = gr.Slider(
             0,
@@ -96,6 +102,7 @@ def _settings(engine: Engine) -> list[Any]:
             label="Detail from your photo, %",
             info="More keeps what is there; less lets the model paint.",
             visible=_can(engine, fidelity=1.0),
+            buttons=[],
         )
         speed = gr.Radio(
             speeds,
