@@ -37,9 +37,7 @@ def path(frames: int, room: tuple[float, float], phase: float = 0.0) -> list[Pos
         for i, period in enumerate(PERIODS)
     )
     middle, swing = (1 + CLOSEST) / 2, (1 - CLOSEST) / 2
-    return [
-        Pose(room[0] * x, room[1] * y, middle + swing * z) for x, y, z in zip(across, down, zoom, strict=True)
-    ]
+    return [Pose(room[0] * x, room[1] * y, middle + swing * z) for x, y, z in zip(across, down, zoom, strict=True)]
 
 
 def prepare(photo_3HW: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[float, float]]:

@@ -17,6 +17,8 @@ CONTAINERS = {
     ".mts": ("h264", "hevc"),
     ".m2ts": ("h264", "hevc"),
 }
+#: Tell the player to turn the picture.
+HOLD_ROTATION = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 #: Read only; their results are Matroska, which holds almost any stream.
 READ_ONLY = (".wmv", ".asf", ".flv", ".3gp", ".3g2", ".mpg", ".mpeg", ".m2v", ".vob", ".ogv")
 INSTEAD = ".mkv"

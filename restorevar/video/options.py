@@ -16,23 +16,25 @@ CODECS: dict[str, tuple[int, int, int] | None] = {
     "prores": None,
     "ffv1": None,
 }
+#: How frames are held steady.
+TEMPORAL = ("off", "steady", "strong")
 #: Frames of a segment: what an interruption costs at most, and how far key frames lie apart.
-SEGMENT = 240
+SEGMENT = 120
 
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Raises UserError for an unknown codec, or a quality that it has not.
+    """Raises UserError for an unknown codec or mode, or a quality that the codec has not.
 
     codec      one of CODECS; None: by the container
     crf        the encoder's constant quality, lower is better; None: ours for the codec
-    temporal   hold the change steady from frame to frame (temporal.py)
+    temporal   "off", "steady" or "strong": how frames are held steady (temporal.py)
     segment    frames a segment
     """
 
     codec: str | None = None
     crf: int | None = None
-    temporal: bool = True
+    temporal: str = "steady"
     segment: int = SEGMENT
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class VideoOptions:
             raise UserError(f"unknown codec {self.codec!r}: one of {', '.join(CODECS)}")
         if self.codec is not None:
             quality_of(self.codec, self.crf)
+        if self.temporal not in TEMPORAL:
+            raise UserError(f"unknown mode {self.temporal!r} of --temporal: one of {', '.join(TEMPORAL)}")
         if self.segment < 1:
             raise UserError(f"a segment has at least one frame, not {self.segment}")
 
