@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .common import Device, Dtype, app, one_line, progress_bar, reporting
+from .common import Device, Dtype, app, command_line, counting, one_line, reporting
+from .evaluating import listening
 
 if TYPE_CHECKING:
     from ..evaluation.analysis.findings import Findings
@@ -82,7 +80,7 @@ def scales(
             _finish(scale_figure.picture(network, *views, swaps), out, record, json)
             _tell(scale_study.summary_of_pair(swaps))
             return
-        with _studying() as progress:
+        with counting("studying") as progress:
             found = scale_study.study_scales(
                 restorer,
                 _pairs(paths),
@@ -90,7 +88,7 @@ def scales(
                 splits=split,
                 outputs=outputs,
                 limit=limit,
-                command=_command(),
+                command=command_line(),
                 progress=progress,
             )
         _conclude(found, json, markdown)
@@ -130,9 +128,9 @@ def refiner(
             _finish(control.picture(*views, result), out, figures, json)
             _tell(f"{name}: {100 * o.removed:.0f} % removed, {o.psnr:.2f} dB" for name, o in result.outcomes.items())
             return
-        with _studying() as progress:
+        with counting("studying") as progress:
             found = control.study_refiner(
-                restorer, _pairs(paths), size=size, limit=limit, command=_command(), progress=progress
+                restorer, _pairs(paths), size=size, limit=limit, command=command_line(), progress=progress
             )
         _conclude(found, json, markdown)
 
@@ -158,14 +156,14 @@ def ddim(
         from ..evaluation.analysis.ddim import STEPS, study_ddim
 
         restorer = _restorer(model, device, dtype)
-        with _studying() as progress:
+        with counting("studying") as progress:
             found = study_ddim(
                 restorer,
                 _pairs(paths),
                 size=size,
                 steps=steps or STEPS,
                 limit=limit,
-                command=_command(),
+                command=command_line(),
                 progress=progress,
             )
         _conclude(found, json, markdown)
@@ -266,18 +264,57 @@ def generalisation(
         from ..evaluation.analysis.generalisation import make_set, study_generalisation
         from ..evaluation.methods import ModelMethod
         from ..evaluation.protocols import find_protocol
-        from ..evaluation.scoring import Listener
 
         find_protocol(protocol)
         method = ModelMethod(_restorer(model, device, dtype, fidelity))
         pairs = make_set(photos, out, task or (), seed, strength, max_side)
-        with _studying() as progress:
-            listener = Listener(
-                note=lambda text: typer.echo(one_line(text), err=True),
-                failed=lambda text: typer.echo(one_line(text), err=True),
-                progress=lambda done, total, row, again: progress(done, total),
+        with listening(rows) as listener:
+            found = study_generalisation(method, pairs, protocol, rows, command_line(), listener)
+        _conclude(found, json, markdown)
+
+
+@analyze_app.command("budget")
+def budget(
+    paths: Annotated[list[Path], typer.Argument(metavar="PAIRS...", help="As for `scales`: folders, or manifests.")],
+    task: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this task; repeatable.")] = None,
+    limit: Limit = None,
+    worst: Annotated[int, typer.Option(metavar="N", min=1, help="Photos on each sheet of --out.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Sheets of the photos that gained least, a task each."),
+    ] = None,
+    fidelity: Annotated[
+        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
+    ] = None,
+    size: Size = _SIZE,
+    model: Model = "compact",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """Where the decibels go, task by task: autoencoder, quantization, wrong tokens, refiner, branch, windows."""
+    with reporting():
+        _check_places(None, json, markdown, None if out is None else out / "worst.png")
+
+        from ..evaluation.analysis.budget import study_budget
+        from ..evaluation.analysis.drawing import save
+
+        restorer = _restorer(model, device, dtype, fidelity)
+        with counting("accounting") as progress:
+            found, sheets = study_budget(
+                restorer,
+                _pairs(paths),
+                size=size,
+                tasks=task or (),
+                limit=limit,
+                worst=worst,
+                command=command_line(),
+                progress=progress,
             )
-            found = study_generalisation(method, pairs, protocol, rows, _command(), listener)
+        if out is not None:
+            for name, sheet in sheets.items():
+                save(sheet, out / f"worst-{name}.png")
         _conclude(found, json, markdown)
 
 
@@ -322,21 +359,6 @@ def _pairs(paths: Sequence[Path]) -> Any:
     from ..evaluation.analysis.sampling import pairs_in
 
     return pairs_in(paths)
-
-
-def _command() -> str:
-    return shlex.join(["restorevar", *sys.argv[1:]])
-
-
-@contextmanager
-def _studying() -> Iterator[Callable[[int, int], None]]:
-    """What shows how many pairs are done. The bar is for terminals only."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("studying", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _finish(picture: Any, out: Path | None, figures: Any, json: Path | None) -> None:

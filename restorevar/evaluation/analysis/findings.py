@@ -23,11 +23,12 @@ class Verdict:
     """One sentence, and the figures that it was made from.
 
     subject   what it is about: a task, or "all"
+    word      what the figures do to the claim; None where there is none to judge
     where     which part of the study, where it has several
     """
 
     subject: str
-    word: Word
+    word: Word | None
     sentence: str
     where: str = ""
     figures: Mapping[str, float | None] = field(default_factory=dict)
