@@ -50,8 +50,7 @@ def wave_photos(root: Path, count: int, height: int, width: int, wave: float) ->
     return root
 
 
-@pytest.fixture
-def tiny() -> RestoreVAR:
+def tiny_model() -> RestoreVAR:
     """The debug model with every gain and zero-initialised layer set to something, so that all parts matter."""
     torch.manual_seed(0)
     model = RestoreVAR(debug()).eval()
@@ -60,3 +59,8 @@ def tiny() -> RestoreVAR:
             if parameter.abs().sum() == 0:
                 parameter.normal_(std=0.1)
     return model.requires_grad_(False)
+
+
+@pytest.fixture
+def tiny() -> RestoreVAR:
+    return tiny_model()

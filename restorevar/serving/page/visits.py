@@ -33,10 +33,10 @@ class Visits:
         self._lock = threading.Lock()
 
     def open(self, key: str | None, page: str) -> Visit:
-        """The visit with this key, or a new one; `page` shows it from now on."""
+        """The visit with this key, or that of the page, or a new one; `page` shows it from now on."""
         self.sweep()
         with self._lock:
-            visit = self._visits.get(key or "")
+            visit = self._visits.get(key or "") or self._visits.get(self._pages.get(page, ""))
             if visit is None:
                 visit = Visit(self.engine, self.root)
                 self._visits[visit.key] = visit
