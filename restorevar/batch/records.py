@@ -13,9 +13,10 @@ Status = Literal["restored", "untouched", "skipped", "failed"]
 
 @dataclass
 class Record:
-    """What became of one file; a line of the JSON log. Sizes are width, height in pixels.
+    """What became of one file; a line of the JSON log. Sizes are width, height in pixels. `frames`: of a video.
 
     `diagnosis` as `Diagnosis.as_json`, where one was asked for. "untouched": it needs nothing, the output is the input.
+    `notes`: what else there is to know, a line each.
     `transient`: what failed was the disk or the network, or nobody knows what; another try may mend it.
     """
 
@@ -31,6 +32,8 @@ class Record:
     error: str | None = None
     transient: bool = False
     diagnosis: dict[str, Any] | None = None
+    frames: int | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         if self.status == "skipped":
@@ -39,7 +42,8 @@ class Record:
             return self.error or f"{self.input}: {self.status}"
         if self.status == "untouched":
             return f"{self.input}: needs nothing, left as it is in {self.output}"
-        return f"{self.input} -> {self.output} ({self.size[0]}x{self.size[1]}, {self.seconds:.1f} s)"
+        frames = "" if self.frames is None else f"{self.frames} frames, "
+        return f"{self.input} -> {self.output} ({self.size[0]}x{self.size[1]}, {frames}{self.seconds:.1f} s)"
 
 
 def append_record(log: IO[str] | None, record: Record) -> None:

@@ -17,9 +17,11 @@ from ..errors import UserError
 from ..errors import writing as naming
 from ..images import Photo, check_output, read_photo, write_photo
 from ..pipeline import Restorer
+from ..video import is_video_path
 from .jobs import Job, Writing, is_done
 from .records import Record
 from .transient import is_transient
+from .videos import Watch, check_video, run_video
 
 #: Restored photos that may wait for the disk before the next one is restored.
 WAITING = 2
@@ -30,7 +32,7 @@ Look = Callable[[Photo], Diagnosis]
 
 @dataclass
 class _Task:
-    """A job on its way. Without a photo it has ended: skipped, or failed.
+    """A job on its way. Without a photo it has ended: skipped, or failed; or it is a video, of which no more is held.
 
     left_alone   the photo needs nothing, it is not restored
     copied       nor is its file written anew: it keeps its format
@@ -41,6 +43,7 @@ class _Task:
     photo: Photo | None = None
     left_alone: bool = False
     copied: bool = False
+    video: bool = False
 
 
 def run(
@@ -49,19 +52,25 @@ def run(
     writing: Writing,
     progress: Progress = lambda job, share: None,
     look: Look | None = None,
+    watch: Watch = lambda job, pace: None,
 ) -> Iterator[Record]:
     """Restores job after job and yields what became of each, in their order. Nothing but an interrupt stops it.
 
     While one photo is restored, the next is read and the one before written. Small photos of one size share a pass
     of the model, up to `restorer.batch`. Outputs that exist are skipped unless `writing.overwrite`. `progress` is
     told the share of a job done. `look` is asked about each photo: one that needs nothing is left alone, and its file
-    copied byte for byte, unless it is to have another format.
+    copied byte for byte, unless it is to have another format. Videos are restored frame by frame (videos.py), in the
+    place of a photo; `watch` is told how far each is.
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         unfinished: deque[Future[_Task]] = deque()
         for group in _groups(_read_ahead(jobs, restorer, writing, look, reader), restorer):
             try:
-                _restore(group, restorer, progress)
+                if group[0].video:
+                    with _noting(group[0].record):
+                        run_video(group[0].job, group[0].record, restorer, writing, progress, watch)
+                else:
+                    _restore(group, restorer, progress)
             except KeyboardInterrupt:  # those before are done, and told of
                 yield from (future.result().record for future in unfinished)
                 raise
@@ -116,6 +125,10 @@ def _read(task: _Task, writing: Writing, look: Look | None) -> _Task:
     with _noting(record):
         if is_done(job, writing):
             record.status = "skipped"
+            return task
+        if is_video_path(job.source):
+            check_video(job, writing)
+            task.video = True
             return task
         photo = read_photo(job.source)
         record.size = _size(photo)

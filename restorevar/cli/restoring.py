@@ -1,4 +1,4 @@
-"""`restorevar restore`: photos in, photos out."""
+"""`restorevar restore`: photos in, photos out; videos too."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from .common import FAILED, Device, Dtype, app, auto_or_number, fail, one_line, 
 
 if TYPE_CHECKING:
     from ..batch import Job, Record, Writing
+    from ..video.restoring import Pace
 
 
 @app.command()
 def restore(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders (with subfolders), patterns.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Photos, videos, folders (with subfolders), patterns.")
+    ],
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Folder for the results; for a single image also a file name.")
+        str, typer.Option("--out", "-o", help="Folder for the results; for a single input also a file name.")
     ],
     model: Annotated[
         str, typer.Option(metavar="NAME|DIR|HUB_ID", help="A shipped model, a folder, or a Hub id.")
@@ -42,7 +45,9 @@ def restore(
     speed: Annotated[
         str, typer.Option(metavar="best|balanced|fast", help="How much of the model is run; best is all of it.")
     ] = "best",
-    format: Annotated[str, typer.Option(metavar="keep|png|jpg|...", help="Format of the results.")] = "keep",
+    format: Annotated[
+        str, typer.Option(metavar="keep|png|jpg|mp4|...", help="Format of the results: of photos, or of videos.")
+    ] = "keep",
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF; default: as the input.")
     ] = None,
@@ -56,11 +61,27 @@ def restore(
     if_needed: Annotated[
         bool, typer.Option("--if-needed", help="Look first; photos that need nothing are copied as they are.")
     ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(metavar="h264|hevc|av1|vp9|mpeg4|prores|ffv1", help="Of videos; default: by the container."),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Quality of videos as their codec counts it; lower is better."),
+    ] = None,
+    temporal: Annotated[
+        str,
+        typer.Option(
+            metavar="off|steady|strong",
+            help="Hold videos steady from frame to frame; strong also takes away what shows in one frame only.",
+        ),
+    ] = "steady",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Restore photos: same size, same format, metadata kept.
+    """Restore photos and videos: same size, same format, metadata kept; of videos also sound, subtitles, chapters.
 
-    Results that exist already are skipped. Exit code: 0 all done, 1 some failed, 2 wrong usage.
+    Results that exist already are skipped; a video that was interrupted goes on.
+    Exit code: 0 all done, 1 some failed, 2 wrong usage.
     """
     with reporting():
         windows = {"tile": auto_or_number("tile", tile), "batch": auto_or_number("batch", batch)}
@@ -69,16 +90,16 @@ def restore(
         from ..diagnosis import diagnose
         from ..pipeline import Restorer
 
-        writing = files.Writing(None if format == "keep" else format, quality, overwrite)
+        writing = _writing(format, quality, overwrite, codec, crf, temporal)
         jobs = files.plan_jobs(inputs, out, writing)
         restorer = Restorer.from_pretrained(
             model, device, dtype, **windows, fidelity=fidelity, strength=strength, speed=speed
         )
         counts: Counter[str] = Counter()
-        with open_log(json) as log, _watching(jobs, writing, quiet) as (progress, tell):
+        with open_log(json) as log, _watching(jobs, writing, quiet) as (progress, watch, tell):
             if not quiet:  # what "auto" has picked
                 typer.echo(f"{restorer.name}: {restorer.summary}")
-            for record in files.run(jobs, restorer, writing, progress, diagnose if if_needed else None):
+            for record in files.run(jobs, restorer, writing, progress, diagnose if if_needed else None, watch):
                 counts[record.status] += 1
                 files.append_record(log, record)
                 tell(record)
@@ -87,20 +108,36 @@ def restore(
         raise typer.Exit(FAILED if counts["failed"] else 0)
 
 
+def _writing(
+    format: str, quality: int | None, overwrite: bool, codec: str | None, crf: int | None, temporal: str
+) -> Writing:
+    """The format is of photos or of videos; the others keep theirs."""
+    from ..batch import Writing
+    from ..video import CONTAINERS, VideoOptions
+
+    container = f".{format.lower()}" if f".{format.lower()}" in CONTAINERS else None
+    photos = None if container or format == "keep" else format
+    return Writing(photos, quality, overwrite, VideoOptions(container, codec, crf, temporal))
+
+
 @contextmanager
 def _watching(
     jobs: Sequence[Job], writing: Writing, quiet: bool
-) -> Iterator[tuple[Callable[[Job, float], None], Callable[[Record], None]]]:
-    """What shows how far it is, and what tells of each finished file. The bar is for terminals only."""
+) -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Pace], None], Callable[[Record], None]]]:
+    """What shows how far it is, and a video's pace, and what tells of each finished file.
+
+    The bar is for terminals only.
+    """
 
     def tell(record: Record) -> None:
         if record.status == "failed":
             fail(record.error or "failed", FAILED)
         elif not quiet:
-            typer.echo(one_line(str(record)))
+            for line in (str(record), *record.notes):
+                typer.echo(one_line(line))
 
     if quiet or not sys.stderr.isatty():
-        yield lambda job, share: None, tell
+        yield lambda job, share: None, lambda job, pace: None, tell
         return
 
     from ..batch import count_pixels, is_done
@@ -114,4 +151,7 @@ def _watching(
         def progress(job: Job, share: float) -> None:
             bar.update(task, completed=before[job] + share * pixels[job], description=one_line(job.source.name))
 
-        yield progress, tell
+        def watch(job: Job, pace: Pace) -> None:
+            bar.update(task, description=one_line(f"{job.source.name}, {pace}"))
+
+        yield progress, watch, tell

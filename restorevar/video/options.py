@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UserError
+from .formats import CONTAINERS
 
 #: Codecs by name -> their qualities: the best, ours, the worst; None: lossless, or without such a number.
 CODECS: dict[str, tuple[int, int, int] | None] = {
@@ -26,18 +27,22 @@ SEGMENT = 120
 class VideoOptions:
     """Raises UserError for an unknown codec or mode, or a quality that the codec has not.
 
+    container  suffix of the results, one of CONTAINERS; None: as the input, where that can be written
     codec      one of CODECS; None: by the container
     crf        the encoder's constant quality, lower is better; None: ours for the codec
     temporal   "off", "steady" or "strong": how frames are held steady (temporal.py)
     segment    frames a segment
     """
 
+    container: str | None = None
     codec: str | None = None
     crf: int | None = None
     temporal: str = "steady"
     segment: int = SEGMENT
 
     def __post_init__(self) -> None:
+        if self.container is not None and self.container not in CONTAINERS:
+            raise UserError(f"unknown kind of video {self.container!r}: one of {', '.join(CONTAINERS)}")
         if self.codec is not None and self.codec not in CODECS:
             raise UserError(f"unknown codec {self.codec!r}: one of {', '.join(CODECS)}")
         if self.codec is not None:

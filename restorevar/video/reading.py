@@ -120,6 +120,24 @@ def open_clip(path: Path) -> Iterator[Clip]:
         yield clip
 
 
+def claimed_pixels(path: Path) -> int:
+    """Pixels of all frames by what the file tells of itself; 0 if it does not. Raises UserError."""
+    with _opened(path) as container:
+        stream = _main_stream(path, container)
+        return stream.codec_context.width * stream.codec_context.height * (_frames(container, stream) or 0)
+
+
+def _frames(container: InputContainer, stream: VideoStream) -> int | None:
+    """The number of frames that the file claims, or an estimate."""
+    if stream.frames:
+        return stream.frames
+    rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+    duration = Fraction(container.duration or 0, av.time_base)
+    if stream.duration and stream.time_base:
+        duration = stream.duration * stream.time_base
+    return round(duration * rate) if duration > 0 else None
+
+
 def open_container(path: Path) -> InputContainer:
     """Raises UserError. Only this file is read, whatever it names inside."""
     with naming_failures(path, "is not a video that can be read"):
@@ -159,7 +177,6 @@ def _clip(path: Path, container: InputContainer, stream: VideoStream, first: av.
         raise UserError(f"{path}: is HDR ({colors.hdr}), which the model does not know; convert it to SDR first")
     rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
     time_base = stream.time_base or 1 / rate
-    duration = stream.duration * time_base if stream.duration else Fraction(container.duration or 0, av.time_base)
     matrix = first.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]
     clip = Clip(
         path,
@@ -172,7 +189,7 @@ def _clip(path: Path, container: InputContainer, stream: VideoStream, first: av.
         colors,
         time_base,
         rate,
-        stream.frames or (round(duration * rate) if duration > 0 else None),
+        _frames(container, stream),
         bool(stream.frames),
         stream.sample_aspect_ratio or None,
         _MATRIX.unpack(bytes(matrix)[: _MATRIX.size]) if matrix else None,
