@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..data.crops import draw_cut
 from ..data.degradations import DEGRADATIONS, jpeg
 from ..data.degradations.maps import gaussian_blur, smooth_noise
 from ..data.pairs import seeded
@@ -32,8 +32,10 @@ TASKS = {
 COMBINED_STRENGTH = 0.75
 #: Darker photographs (mean of 1) are not darkened further: they are night already.
 MIN_MEAN = 60 / 255
-#: Pixels of the crops, from a small picture to more than is looked at.
-AREAS = (80_000, 600_000)
+#: Share of each side that a crop takes.
+PARTS = (0.5, 1.0)
+#: Pixels it is shrunken to, from a small picture to more than is looked at.
+AREAS = (80_000, 480_000)
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,17 @@ def make(clean_3HW: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _crop(clean_3HW: Tensor, generator: Generator) -> Tensor:
-    """(3, h, w) float in [0, 1]: a part of the photo, of any size and shape, shrunken or as it is."""
-    area = math.exp(_uniform(math.log(AREAS[0]), math.log(AREAS[1]), generator))
-    shape = math.exp(_uniform(-0.6, 0.6, generator))
+    """(3, h, w) float in [0, 1]: most of a photo or all of it, shrunken. A smaller part may be soft all over."""
     high, wide = clean_3HW.shape[1:]
-    height = min(high, max(96, round(math.sqrt(area / shape))))
-    width = min(wide, max(96, round(math.sqrt(area * shape))))
-    return draw_cut((high, wide), height, width, "scene", generator)(clean_3HW, height, width)
+    height, width = round(high * _uniform(*PARTS, generator)), round(wide * _uniform(*PARTS, generator))
+    top, left = int(_uniform(0, high - height + 1, generator)), int(_uniform(0, wide - width + 1, generator))
+    part_13HW = clean_3HW[None, :, top : top + height, left : left + width].float().div_(255)
+    if _chance(0.5, generator):
+        part_13HW = part_13HW.flip(-1)
+    area = math.exp(_uniform(math.log(AREAS[0]), math.log(AREAS[1]), generator))
+    shrink = min(1.0, math.sqrt(area / (height * width)))
+    size = max(8, round(height * shrink)), max(8, round(width * shrink))
+    return F.interpolate(part_13HW, size, mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def _as_taken(image_13HW: Tensor, generator: Generator) -> Tensor:
