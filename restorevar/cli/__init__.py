@@ -5,7 +5,7 @@ answer at once.
 """
 
 # Each registers its commands, in the order in which `--help` tells of them.
-from . import restoring, scaling, serving, diagnosing, weights, data, training  # noqa: I001
+from . import restoring, scaling, serving, diagnosing, weights, exporting, data, training  # noqa: I001
 from . import evaluating, peers, report, study, analyzing, benchmarking, load_testing
 from .common import app
 from .main import main
@@ -17,6 +17,7 @@ __all__ = [
     "data",
     "diagnosing",
     "evaluating",
+    "exporting",
     "load_testing",
     "main",
     "peers",
