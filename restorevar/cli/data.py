@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +26,42 @@ def degrade(
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
     max_side: Annotated[int | None, typer.Option(min=16, help="Shrink larger photos to this first.")] = None,
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a contact sheet.")] = None,
+    video: Annotated[
+        int | None,
+        typer.Option(metavar="FRAMES", min=2, help="Clips instead: a camera moves over each photo. Needs `video`."),
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the frames of clips.")] = "320x192",
 ) -> None:
-    """Make synthetic pairs from clean photos: the five degradations, seeded."""
+    """Make synthetic pairs from clean photos: the five degradations, seeded. Or clips of them.
+
+    Clips (haze, rain, snow, lowlight, clean) have one strength, the mean of LOW and HIGH; each frame has drops, flakes
+    and noise of its own.
+    """
     with reporting():
+        if video is not None:
+            _degrade_clips(inputs, out, video, size, task or (), seed, sum(strength) / 2)
+            return
         from ..data.synthesis import make_pairs
 
         pairs = make_pairs(inputs, out, task or (), seed, strength, max_side, sheet)
         typer.echo(f"{len(pairs)} pairs in {out}")
+
+
+def _degrade_clips(
+    inputs: list[Path], out: Path, frames: int, size: str, tasks: Sequence[str], seed: int, strength: float
+) -> None:
+    from ..video import check_extra
+
+    check_extra()
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UserError(f"--size is like 320x192, width and height in pixels, not {size!r}")
+
+    from ..video.synthesis import make_clips
+
+    with counting("making clips") as progress:
+        clips = make_clips(inputs, out, frames, (int(height), int(width)), tasks, seed, strength, progress)
+    typer.echo(f"{len(clips)} clips in {out}")
 
 
 data_app = typer.Typer(help="Data sets on disk: find their pairs, check them, write manifests.")
