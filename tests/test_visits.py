@@ -18,15 +18,15 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
-from restorevar.images import read_photo, write_photo  # noqa: E402
-from restorevar.models import RestoreVAR  # noqa: E402
-from restorevar.pipeline import Restorer  # noqa: E402
-from restorevar.serving.engine import Engine, Limits, Options  # noqa: E402
-from restorevar.serving.page.asking import answer  # noqa: E402
-from restorevar.serving.page.examples import TITLES, examples  # noqa: E402
-from restorevar.serving.page.pictures import change, confidence  # noqa: E402
-from restorevar.serving.page.visit import Visit  # noqa: E402
-from restorevar.serving.page.visits import Visits  # noqa: E402
+from restorevar.images import read_photo, write_photo
+from restorevar.models import RestoreVAR
+from restorevar.pipeline import Restorer
+from restorevar.serving.engine import Engine, Limits, Options
+from restorevar.serving.page.asking import answer
+from restorevar.serving.page.examples import TITLES, examples
+from restorevar.serving.page.pictures import change, confidence
+from restorevar.serving.page.visit import Visit
+from restorevar.serving.page.visits import Visits
 
 WAIT = 60
 
@@ -272,9 +272,9 @@ def test_only_what_was_sent_is_taken(visits, tmp_path):
     sent, secret = save(uploads / "a.png"), save(tmp_path / "secret.png")
     (uploads / "link.png").symlink_to(secret)
     for path in (str(secret), str(uploads / ".." / "secret.png"), str(uploads / "link.png"), "", None, "\0", 7):
-        (view,) = asked(visits, uploads, what="add", path=path, name="a.png")
+        (view,) = asked(visits, uploads, what="add", sent=path, name="a.png")
         assert view["photos"] == [] and "did not arrive" in view["error"], path
-    *_, view = asked(visits, uploads, what="add", path=str(sent), name="../../a.png")
+    *_, view = asked(visits, uploads, what="add", sent=str(sent), name="../../a.png")
     assert [(photo["name"], photo["state"]) for photo in view["photos"]] == [("a.png", "done")]
 
 

@@ -50,7 +50,7 @@ async def answer(
 def _do(visit: Visit, uploads: Path, asked: Mapping[str, Any], options: Options) -> None:
     what, id = _text(asked, "what"), _text(asked, "id")
     if what == "add":
-        visit.add(_uploaded(_text(asked, "path"), uploads), _text(asked, "name"), options)
+        visit.add(_uploaded(_text(asked, "sent"), uploads), _text(asked, "name"), options)
     elif what == "example":
         path = examples().get(_text(asked, "name"))
         if path is not None:

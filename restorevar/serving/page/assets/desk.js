@@ -75,7 +75,7 @@ async function send(files) {
     try {
       const sent = await upload(file);
       if (!sent?.path) throw new Error("not taken");
-      ask("add", {path: sent.path, name: file.name});
+      ask("add", {sent: sent.path, name: file.name}); // "path" would make it a file of Gradio's
       state.notes.splice(state.notes.indexOf(note), 1);
     } catch (error) {
       note.failed = true;
