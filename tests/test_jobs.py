@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import struct
@@ -490,3 +491,78 @@ def test_names_of_results() -> None:
     assert result_name("d/a.png", "JPEG") == "d/a.jpg"
     assert result_name("a.v2", "PNG") == "a.v2.png"
     assert distinct(["a.png", "A.png", "a.png", "a-2.png"]) == ["a.png", "A-2.png", "a-3.png", "a-2-2.png"]
+
+
+# -------------------------------------------------------------------------------------------- the whole process
+
+
+def test_a_killed_service_keeps_its_promises(tiny: RestoreVAR, restorer: Restorer, tmp_path: Path) -> None:
+    """kill -9 while a job runs; the next service on the folder ends it. SIGTERM, then, leaves nothing half done."""
+    pytest.importorskip("psutil")
+    import httpx
+
+    from restorevar.checkpoints import save_model
+    from restorevar.serving.load.process import Service
+
+    save_model(tiny, tmp_path / "model")
+    options = ["--no-page", "--device", "cpu", "--model", str(tmp_path / "model"), "--jobs", str(tmp_path / "jobs")]
+    sent = {f"{i}.png": png(i, 130, 90) for i in range(8)}
+    with Service(options) as service, httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as http:
+        answer = http.post("/v1/jobs", files=[("files", file) for file in sent.items()])
+        place = answer.headers["location"]
+        wait(lambda: "done" in {file["state"] for file in http.get(place).json()["files"]}, 60)
+        service.kill()
+    with Service(options) as service, httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as http:
+        wait(lambda: http.get(place).json()["state"] not in ("queued", "running"), 60)
+        assert http.get(place).json()["state"] == "done"
+        with zipfile.ZipFile(io.BytesIO(http.get(f"{place}/result").content)) as results:
+            assert results.namelist() == list(sent)
+            for name, data in sent.items():
+                expected = restorer.restore_pixels(pixels_of(data)).astype(int)
+                assert np.abs(pixels_of(results.read(name)) - expected).max() <= 2, name
+        http.post("/v1/jobs", files=[("files", file) for file in sent.items()])
+        assert service.left_files() == []
+        assert service.end() == 0, service.output
+    store = JobStore(tmp_path / "jobs")
+    assert set(store.counts()) <= {"done", "queued"} and sum(store.counts().values()) == 16
+    store.close()
+
+
+def test_jobs_do_not_keep_others_waiting(client: TestClient) -> None:
+    """A photo of somebody who waits is done long before the job that was there first."""
+    place = post(client, *[(f"{i}.png", png(i, 60, 60)) for i in range(4)]).headers["location"]
+    assert client.post("/v1/restore", files={"image": ("a.png", png(9))}).status_code == 200
+    assert client.get(place).json()["state"] in ("queued", "running")
+    assert client.delete(place).status_code == 204
+
+
+def test_the_load_test_checks_what_it_gets(tiny: RestoreVAR, tmp_path: Path) -> None:
+    """A small one, end to end; and a service that mixes up its answers does not pass."""
+    pytest.importorskip("psutil")
+    from typer.testing import CliRunner
+
+    from restorevar.checkpoints import save_model
+    from restorevar.cli import app
+    from restorevar.serving.load.asking import Asker, make_pictures
+
+    save_model(tiny, tmp_path / "model")
+    options = ["--model", str(tmp_path / "model"), "--device", "cpu", "--side", "32", "--pictures", "4"]
+    options += ["--seconds", "1", "--soak", "20", "--queue", "4", "--markdown", str(tmp_path / "load.md")]
+    result = CliRunner().invoke(app, ["bench-service", *options, "--json", str(tmp_path / "load.json")])
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "load.json").read_text())
+    assert [load["name"] for load in figures["loads"]][-1] == "soak" and figures["loads"][-1]["requests"] == 20
+    assert figures["loads"][3]["statuses"].get("429")  # ten times what it can do
+    assert figures["left_files"] == [] and not any(load["wrong"] for load in figures["loads"])
+    assert "| soak | 20 |" in (tmp_path / "load.md").read_text()
+
+    pictures = make_pictures(Restorer(tiny, device="cpu"), 3, 32)
+    asker = Asker(0, pictures)
+    as_files = []
+    for picture in pictures:
+        stream = io.BytesIO()
+        Image.fromarray(picture.expected).save(stream, "PNG")
+        as_files.append(stream.getvalue())
+    right = [[asker._is_right(number, data) for data in as_files] for number in range(3)]
+    assert right == np.eye(3, dtype=bool).tolist()
+    assert not asker._is_right(0, pictures[0].data)  # sent back as it was
