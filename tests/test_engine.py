@@ -19,7 +19,7 @@ from restorevar.models import RestoreVAR
 from restorevar.pipeline import Restorer
 from restorevar.serving.engine import Busy, Cancelled, Closed, Engine, Limits, Options, Ticket, TimedOut
 
-WAIT = 60  # seconds that a healthy machine never takes
+WAIT = 30  # seconds that a healthy machine never takes
 
 
 @pytest.fixture
@@ -307,3 +307,9 @@ def test_impossible_limits() -> None:
         with pytest.raises(UserError, match=f"the limit {next(iter(wrong))} is a number above 0"):
             Limits(**wrong)
     assert Limits(gather=0).gather == 0
+
+
+def test_photos_at_once(restorer: Restorer, open_engine: Callable[..., Engine]) -> None:
+    assert open_engine().at_once == 4 and open_engine(at_once=2).at_once == 2
+    restorer.batch = 32
+    assert open_engine().at_once == 16

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UserError
 from .common import Device, Dtype, app, auto_or_number, one_line, reporting
+from .ray_option import Ray, RayCommand
 
 if TYPE_CHECKING:
     from ..serving.settings import Settings
@@ -30,7 +32,7 @@ class _Place:
             return self.host == "localhost"
 
 
-@app.command()
+@app.command(cls=RayCommand)
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
@@ -74,7 +76,9 @@ def serve(
         float, typer.Option(metavar="GIB", min=0.001, help="Room for the files of all jobs, results included.")
     ] = 20.0,
     queue: Annotated[int, typer.Option(min=1, help="Photos that may wait.")] = 32,
-    at_once: Annotated[int, typer.Option(min=1, help="Photos worked on at once, sharing the passes of the model.")] = 4,
+    at_once: Annotated[
+        str, typer.Option(metavar="auto|N", help="Photos worked on at once, sharing the passes of the model.")
+    ] = "auto",
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request, in MiB.")] = 64,
     max_pixels: Annotated[float, typer.Option(min=0.01, help="Of one photo, in millions.")] = 50.0,
     seconds: Annotated[float, typer.Option(min=1, help="From taking a photo to its result.")] = 300.0,
@@ -83,6 +87,10 @@ def serve(
         typer.Option(metavar="NAME", help="Name under which a proxy asks, beside those of this machine."),
     ] = None,
     drain: Annotated[float, typer.Option(min=1, help="Seconds to finish what was taken, when it is ended.")] = 60.0,
+    ray: Ray = None,
+    replicas: Annotated[
+        str, typer.Option(metavar="N|MIN:MAX", help="With --ray: copies of the service; from, to, as many ask.")
+    ] = "1",
 ) -> None:
     """Serve the web page and the HTTP API (described at /docs) on this machine.
 
@@ -99,7 +107,7 @@ def serve(
 
         limits = Limits(
             queue=queue,
-            at_once=at_once,
+            at_once=None if at_once == "auto" else auto_or_number("at-once", at_once),
             bytes=max_bytes << 20,
             pixels=round(max_pixels * 1_000_000),
             seconds=seconds,
@@ -119,15 +127,32 @@ def serve(
             drain=drain,
             **windows,
         )
-        if not place.is_local and not keys:
-            _warn(f"everyone who reaches {host} may use the service; --api-key asks for a key")
-        if keys and settings.page:
-            _warn("the page asks for no key; whoever reaches it may restore photos")
-        _run(settings, place)
+        if ray is None:
+            _run(settings, place)
+        else:
+            _run_on_ray(settings, place, ray, replicas)
+
+
+def _warn_of_open_doors(settings: Settings, place: _Place) -> None:
+    if not place.is_local and not settings.keys:
+        _warn(f"everyone who reaches {place.host} may use the service; --api-key asks for a key")
+    if settings.keys and settings.page:
+        _warn("the page asks for no key; whoever reaches it may restore photos")
 
 
 def _warn(message: str) -> None:
     typer.echo(f"restorevar: warning: {one_line(message)}", err=True)
+
+
+def _run_on_ray(settings: Settings, place: _Place, address: str, replicas: str) -> None:
+    from ..serving.ray import Replicas, run_on_ray
+
+    least, _, most = replicas.partition(":")
+    if not (least.isdecimal() and (most or least).isdecimal()):
+        raise UserError(f"--replicas is a number, or two with a colon between, not {replicas!r}")
+    copies = Replicas(int(least), int(most or least), address=address)
+    shown = f"http://{place.host}:{place.port} has the API, described at /docs"
+    run_on_ray(settings, copies, place.host, place.port, lambda: typer.echo(shown))
 
 
 def _run(settings: Settings, place: _Place) -> None:
@@ -143,6 +168,7 @@ def _run(settings: Settings, place: _Place) -> None:
             port = bound.getsockname()[1]
             shown = f"[{place.host}]" if ":" in place.host else place.host
             what = "the page, and the API described at /docs" if settings.page else "the API, described at /docs"
+            _warn_of_open_doors(settings, place)
             typer.echo(f"{engine.restorer.name}: {engine.restorer.summary}")
             run(application, bound, settings.drain, lambda: typer.echo(f"http://{shown}:{port} has {what}"))
         finally:

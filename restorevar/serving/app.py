@@ -75,7 +75,7 @@ def create_app(
     app.state.engine = engine
     app.state.metrics = metrics = Metrics(engine)
     limits = engine.limits
-    app.state.doors = doors = {"/v1/restore": Door(limits.bytes, limits.queue + limits.at_once)}
+    app.state.doors = doors = {"/v1/restore": Door(limits.bytes, limits.queue + engine.at_once)}
     answer_problems(app)
     app.include_router(restore_routes(engine))
     app.include_router(health_routes(engine, metrics))

@@ -65,11 +65,10 @@ class Client:
         key: str | None = None,
         timeout: float = 330.0,
         patience: float = 600.0,
-        transport: httpx.BaseTransport | None = None,
     ):
         headers = {} if key is None else {"X-API-Key": key}
         self.patience = patience
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
 
     def close(self) -> None:
         self._http.close()

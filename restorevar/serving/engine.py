@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 NEWEST = 0.2
 #: Seconds that a refused one is asked to wait, at least and at most.
 SOONEST, LATEST = 1.0, 120.0
+#: Photos worked on at once, where the limits do not say.
+LEAST_AT_ONCE, MOST_AT_ONCE = 4, 16
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Engine:
         diagnose: Callable[[Photo], Diagnosis] | None = None,
     ):
         self.restorer, self.limits, self.diagnose = restorer, limits or Limits(), diagnose
+        self.at_once = self.limits.at_once or min(MOST_AT_ONCE, max(LEAST_AT_ONCE, restorer.batch))
         self.on_end: list[Callable[[Ticket], None]] = []
         self.model = SharedModel(restorer.model, restorer.batch, self.limits.gather, restorer.log)
         self._queue: deque[_Work] = deque()
@@ -84,8 +87,7 @@ class Engine:
         self._closed = False
         self._changed = threading.Condition()
         self._workers = [
-            threading.Thread(target=self._work, name=f"restorevar-worker-{i}", daemon=True)
-            for i in range(self.limits.at_once)
+            threading.Thread(target=self._work, name=f"restorevar-worker-{i}", daemon=True) for i in range(self.at_once)
         ]
         for worker in self._workers:
             worker.start()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
-from ..images import EXTENSIONS, Photo
+from ..images import Photo
 from .engine import Engine
 from .problems import responses
 from .tickets import Options, Restored, Ticket, TimedOut
@@ -18,7 +18,7 @@ from .transcoding import MEDIA_TYPES, Transcoder
 
 Speed = Literal["best", "balanced", "fast"]
 Reply = Literal["image", "json", "timings"]
-Format = Literal[tuple(dict.fromkeys(suffix[1:] for suffix in EXTENSIONS))]  # type: ignore[valid-type]
+Format = Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "avif"]
 
 
 class Timings(BaseModel):

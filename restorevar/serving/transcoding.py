@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
-
-import anyio
 
 from ..images import Photo, check_format, photo_from_bytes, photo_to_bytes
 
@@ -29,7 +29,7 @@ class Transcoder:
 
     def __init__(self, max_pixels: int, at_once: int | None = None):
         self.max_pixels = max_pixels
-        self._room = anyio.CapacityLimiter(at_once or min(4, os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(at_once or min(4, os.cpu_count() or 1), "restorevar-transcoder")
 
     async def decode(self, data: Callable[[], bytes], format: str | None, quality: int | None) -> Photo:
         """The photo in the content of a file, which is asked for when its turn has come.
@@ -48,4 +48,4 @@ class Transcoder:
         return await self._run(partial(photo_to_bytes, photo, format, quality))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._room)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
