@@ -36,7 +36,10 @@ class Cluster:
     slot: type[Slot] = Slot
 
     def check(self) -> None:
-        """Makes a slot in the cluster once, so that what is wrong with the settings is a UserError here."""
+        """Makes a slot once, where there is one, so that what is wrong with the settings is a UserError here."""
+        if not self.on_gpus:
+            self.slot(self.settings).close()
+            return
 
         def make(kind: type[Slot], settings: Settings) -> str:
             try:

@@ -99,7 +99,7 @@ def _images_below(folder: str, apart: str) -> Iterator[str]:
             folders.clear()  # in place, so that the walk goes on as told
             folders.update((name, kept[name]) for name in kept if posixpath.join(parent, name).rstrip("/") != inside)
             for name in sorted(name for name in files if is_image_path(name)):
-                yield system.unstrip_protocol(posixpath.join(parent, name))
+                yield places.join(folder, posixpath.relpath(posixpath.join(parent, name), place))
 
 
 def _matches(pattern: str) -> Iterator[str]:

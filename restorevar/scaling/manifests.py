@@ -97,7 +97,8 @@ def _parquet_files(text: str) -> list[str]:
     else:
         with places.reaching(text, "listed"):
             system, place = places.file_system(text)
-            files = sorted(system.unstrip_protocol(f) for f in system.find(place) if f.endswith(".parquet"))
+            found = sorted(file for file in system.find(place) if file.endswith(".parquet"))
+            files = [places.join(text, posixpath.relpath(file, place)) for file in found]
     if not files:
         raise UserError(f"{text}: no Parquet files in this folder")
     return files

@@ -40,7 +40,9 @@ def ray_cluster(address: str = LOCAL, cpus: int | None = None) -> Iterator[Any]:
 
     options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
-        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": cpus}
+        # Ray listens on every address of the machine and knows no option against it: whoever comes needs its token.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        options |= {"include_dashboard": False, "num_cpus": cpus}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

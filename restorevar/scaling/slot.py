@@ -40,7 +40,7 @@ class Settings:
     destination     folder or URL of the outputs
     model ... speed as `Restorer.from_pretrained`
     if_needed       photos that need nothing are copied
-    retries         further tries of a photo after a failure that may pass, or after its worker was killed
+    retries         further tries of a photo after a failure that may pass, or after it alone killed its worker
     threads         of the arithmetic, on a CPU
     """
 
@@ -137,7 +137,7 @@ class Slot:
 
     def _alone(self, item: Item, begun: int, ledger: Ledger) -> Iterator[tuple[Item, Record, int]]:
         """A photo that was in the hands of a worker that died; with nothing beside it that could be the cause."""
-        if begun > self.settings.retries:
+        if begun > self.settings.retries + 1:  # the first time it had company, which may have been the cause
             record = self._record(item)
             record.error = f"{item.source}: killed its worker, or was in its hands, {begun} times"
             yield item, record, 0
