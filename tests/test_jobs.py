@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import stat
 import struct
 import time
@@ -19,6 +20,7 @@ from PIL import Image
 from restorevar.errors import UserError
 from restorevar.models import RestoreVAR
 from restorevar.pipeline import Restorer
+from restorevar.serving import jobs
 from restorevar.serving.archives import TooMuch, ZipLimits, is_zip, members, pack
 from restorevar.serving.engine import Engine, Limits
 from restorevar.serving.job_runner import JobRunner
@@ -373,6 +375,27 @@ def test_the_end_puts_back_what_it_cannot_finish(store: JobStore, engine: Engine
     wait(lambda: store.counts().get("running", 0) + store.counts().get("done", 0) > 0)
     runner.close(timeout=0)
     assert set(store.counts()) <= {"queued", "done"} and sum(store.counts().values()) == 3
+
+
+def test_a_full_disk(store: JobStore, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that it does not take fails; an end that it does not take is asked for again."""
+    job, another = fill(store, png(0)), fill(store, png(1))
+    full = [OSError(28, "No space left on device")]
+    write, end = jobs._write_whole, store._end
+    monkeypatch.setattr(jobs, "_write_whole", lambda *given: _raise(full.pop()) if full else write(*given))
+    with JobRunner(engine, store):
+        wait(lambda: store.job(job.id, "").state == "failed")
+        assert store.job(job.id, "").files[0].error == "could not be read or kept (No space left on device)"
+        wait(lambda: store.job(another.id, "").state == "done")
+        broken = [sqlite3.OperationalError("disk I/O error")] * 2
+        monkeypatch.setattr(store, "_end", lambda *given: _raise(broken.pop()) if broken else end(*given))
+        third = fill(store, png(2))
+        wait(lambda: store.job(third.id, "").state == "done")
+    assert not broken
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 # ------------------------------------------------------------------------------------------- archives and names

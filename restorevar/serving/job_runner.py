@@ -84,13 +84,18 @@ class JobRunner:
     # ------------------------------------------------------------------------------------------ in the threads
 
     def _work(self) -> None:
+        unsaved: list[Task] = []  # begun, and the store does not know their end
         while not self._closed:
             try:
-                task = self.store.take()
-                if task is not None:
+                while unsaved:
+                    self.store.put_back(unsaved[-1])
+                    unsaved.pop()
+                if (task := self.store.take()) is not None:
+                    unsaved.append(task)
                     self._restore(task)
+                    unsaved.pop()
                     continue
-            except Exception:  # of the store: its disk, say
+            except Exception:  # of the store: its disk is full, say
                 log.exception("the jobs cannot go on; trying again")
             with self._changed:
                 if not self._closed:

@@ -492,9 +492,8 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _make_private(folder: Path) -> None:
     """For nobody else's eyes. Raises UserError for a folder in which something else is."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    others = [
-        path.name for path in folder.iterdir() if not path.name.startswith("jobs.sqlite3") and path.name != "files"
-    ]
+    ours = ("jobs.sqlite3", "files", "lost+found", ".")  # beginnings; what is hidden harms nobody, and is left alone
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(ours)]
     if others:
         raise UserError(f"{folder}: is no folder of jobs: it holds {others[0]!r}; name an empty one")
     folder.chmod(0o700)
