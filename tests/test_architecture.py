@@ -23,7 +23,7 @@ STACK = [
     {"training"},
     {"benchmarks"},
     {"evaluation"},
-    {"diagnosis", "export"},
+    {"diagnosis", "doctor", "export"},
     {"pipeline"},
     {"glimpse"},
     {"official_weights"},

@@ -333,12 +333,6 @@ def test_file_names_of_any_characters_stay_on_one_line(here: Path, restore: Comm
     assert json.loads(Path("log").read_text())["input"] == name + ".png"
 
 
-def test_models_are_listed() -> None:
-    result = CliRunner().invoke(app, ["models"])
-    assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()] == checkpoints.available_models()
-
-
 # ------------------------------------------------------------------------------------------- the real command
 
 

@@ -6,7 +6,7 @@ answer at once.
 
 # Each registers its commands, in the order in which `--help` tells of them.
 from . import restoring, scaling, serving, diagnosing, weights, exporting, data, training  # noqa: I001
-from . import evaluating, peers, report, study, analyzing, benchmarking, load_testing
+from . import evaluating, peers, report, study, analyzing, flicker, benchmarking, load_testing, doctor, completing
 from .common import app
 from .main import main
 
@@ -14,10 +14,13 @@ __all__ = [
     "analyzing",
     "app",
     "benchmarking",
+    "completing",
     "data",
     "diagnosing",
+    "doctor",
     "evaluating",
     "exporting",
+    "flicker",
     "load_testing",
     "main",
     "peers",

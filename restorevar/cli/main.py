@@ -7,14 +7,19 @@ from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
+import typer.main
 
+from . import completing
 from .common import INTERRUPTED, USAGE, UsageError, app, fail
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some files failed, 2 wrong usage, 130 interrupted."""
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        command = typer.main.get_command(app)
+        if completing.is_asked():
+            completing.teach(command)
+        code = command(args=sys.argv[1:] or ["--help"], prog_name="restorevar", standalone_mode=False)
     except UsageError as error:
         code = fail(" ".join(error.format_message().split()), USAGE)
     except (typer.Abort, KeyboardInterrupt):

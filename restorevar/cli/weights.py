@@ -2,23 +2,89 @@
 
 from __future__ import annotations
 
+import json as json_text
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import app, reporting
+from .common import FAILED, app, one_line, reporting
+
+if TYPE_CHECKING:
+    from ..checkpoints.card import Figure
+    from ..checkpoints.listing import Listed
 
 
 @app.command()
-def models() -> None:
-    """List the models shipped with the package."""
-    with reporting():
-        from ..checkpoints import WEIGHTS, available_models, file_sha256, resolve_model
+def models(
+    json: Annotated[bool, typer.Option("--json", help="All that is known, as JSON.")] = False,
+) -> None:
+    """List the models on this disk, shipped and in the Hub's cache: size, hash, licence, measured figures.
 
-        for name in available_models():
-            weights = resolve_model(name) / WEIGHTS
-            typer.echo(f"{name}  {weights.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(weights)}")
+    Exit code: 0 all whole, 1 the files of one are damaged or missing.
+    """
+    with reporting():
+        from ..checkpoints.listing import list_models
+
+        found = list_models()
+        if json:
+            typer.echo(json_text.dumps([model.to_dict() for model in found], indent=1))
+        else:
+            _print(found)
+        raise typer.Exit(FAILED if any(model.problem for model in found) else 0)
+
+
+def _print(found: Sequence[Listed]) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    for table in _tables(found):
+        console.print(table)
+    for model in found:
+        if model.problem:
+            console.print(one_line(f"{model.name}: {model.problem}"), soft_wrap=True)
+        else:
+            console.print(one_line(f"{model.name}: sha256 {model.sha256}"), soft_wrap=True)
+
+
+def _tables(found: Sequence[Listed]) -> Iterator[Any]:
+    """The models, then what each was measured to do. Names and licences of the Hub are strangers' text."""
+    table = _table("model", "where", "MB", "parameters", "licence", "files", numbers=(2, 3))
+    for model in found:
+        whole = "damaged" if model.problem else "whole"
+        size, count = f"{model.bytes / 1e6:.1f}", f"{model.parameters / 1e6:.1f} M"
+        numbers = ("-", "-") if model.problem else (size, count)
+        table.add_row(one_line(model.name), model.place, *numbers, one_line(model.licence) or "-", whole)
+    yield table
+    for model in found:
+        if model.figures:
+            yield _figures(model.name, model.figures)
+
+
+def _figures(name: str, figures: Sequence[Figure]) -> Any:
+    table = _table("pairs", "n", "PSNR in", "gained", "PSNR out", "SSIM in", "SSIM out", numbers=range(1, 7))
+    table.title = f"{one_line(name)}: measured, dB and SSIM"
+    table.title_justify = "left"
+    for f in figures:
+        gained = "-" if f.psnr_gain is None else f"{f.psnr_gain:+.2f}"
+        cells = (_number(f.psnr_in, 2), gained, _number(f.psnr, 2), _number(f.ssim_in, 3), _number(f.ssim, 3))
+        table.add_row(one_line(f.data), str(f.images), *cells)
+    return table
+
+
+def _table(*columns: str, numbers: Sequence[int]) -> Any:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i in numbers else "left")
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 @app.command()
