@@ -25,9 +25,12 @@ START, END = 180.0, 120.0
 
 @dataclass(frozen=True)
 class Reading:
-    """What the service holds at one moment. `rss`: bytes of memory; `files`: open ones, sockets included."""
+    """What the service holds at one moment. `rss`: bytes of memory; `files`: open ones, sockets included.
+    `cpu`: seconds that processors have worked for it, all together: that hardly depends on what else the machine does.
+    """
 
     seconds: float
+    cpu: float
     rss: int
     threads: int
     files: int
@@ -82,7 +85,9 @@ class Service:
         seen = self.process_seen
         with seen.oneshot():
             files = seen.num_fds() if hasattr(seen, "num_fds") else seen.num_handles()
-            return Reading(time.monotonic(), seen.memory_info().rss, seen.num_threads(), files)
+            times = seen.cpu_times()
+            cpu = times.user + times.system
+            return Reading(time.monotonic(), cpu, seen.memory_info().rss, seen.num_threads(), files)
 
     def end(self) -> int:
         """Asks it to end, as systemd or Ctrl-C would, and waits. Returns its exit code."""

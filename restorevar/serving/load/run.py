@@ -45,12 +45,24 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Each load with the service's state before and after; temporary files and exit code at the end."""
+    """Each load with the service's state before and after; what was read meanwhile; temporary files and exit code at
+    the end."""
 
     loads: list[tuple[Load, Reading, Reading]]
-    peak_rss: int
+    readings: list[Reading]
     left_files: list[str]
     exit_code: int
+
+    @property
+    def peak_rss(self) -> int:
+        return max((reading.rss for reading in self.readings), default=0)
+
+    def memory(self, points: int = 6) -> list[int]:
+        """Bytes at evenly spaced moments of the last load."""
+        _, before, after = self.loads[-1]
+        found = [reading.rss for reading in self.readings if before.seconds <= reading.seconds <= after.seconds]
+        found = [before.rss, *found, after.rss]
+        return [found[round(i * (len(found) - 1) / (points - 1))] for i in range(points)]
 
     @property
     def is_good(self) -> bool:
@@ -109,7 +121,7 @@ def _measure(options: LoadOptions, pictures: list[Picture], jobs: Path, say: Cal
             run(lambda: closed_loop("soak", make, count, clients, options.soak, 60 * minutes))
         left = service.left_files()
         code = service.end()
-    return Outcome(loads, max((reading.rss for reading in service.readings), default=0), left, code)
+    return Outcome(loads, service.readings, left, code)
 
 
 def table(outcome: Outcome, options: LoadOptions, about: dict[str, Any]) -> str:
@@ -118,9 +130,9 @@ def table(outcome: Outcome, options: LoadOptions, about: dict[str, Any]) -> str:
         f"`{options.command}`, {about['device_name']}, {about['threads']} threads, torch {about['torch']}, "
         f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "",
-        "| load | requests | offered/s | restored/s | p50 s | p99 s | 429 | p99 of a 429 | other answers "
+        "| load | requests | offered/s | restored/s | CPU s each | p50 s | p99 s | 429 | p99 of a 429 | other answers "
         "| another's image | memory MB | threads | open files |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for load, before, after in outcome.loads:
         others = sum(load.statuses.values()) - load.statuses[200] - load.statuses[429]
@@ -130,6 +142,7 @@ def table(outcome: Outcome, options: LoadOptions, about: dict[str, Any]) -> str:
             str(len(load.answers)),
             "" if load.offered is None else f"{load.offered:.1f}",
             f"{load.rate:.2f}",
+            f"{(after.cpu - before.cpu) / max(1, load.statuses[200]):.3f}",
             f"{load.quantile(0.5):.3f}",
             f"{load.quantile(0.99):.3f}",
             f"{refused:.0%}" if load.statuses[429] else "0",
@@ -143,7 +156,8 @@ def table(outcome: Outcome, options: LoadOptions, about: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"Most memory {outcome.peak_rss / 2**20:.0f} MB. Temporary files left: {len(outcome.left_files)}. "
+        f"Memory over the last load, MB: {', '.join(f'{rss / 2**20:.0f}' for rss in outcome.memory())}. "
+        f"Most of all {outcome.peak_rss / 2**20:.0f} . Temporary files left: {len(outcome.left_files)}. "
         f"Exit code at the end: {outcome.exit_code}.",
     ]
     return "\n".join(lines)
@@ -166,6 +180,11 @@ def _figures(outcome: Outcome, options: LoadOptions, about: dict[str, Any]) -> d
         }
         for load, before, after in outcome.loads
     ]
-    rest = {"peak_rss": outcome.peak_rss, "left_files": outcome.left_files, "exit_code": outcome.exit_code}
+    rest = {
+        "peak_rss": outcome.peak_rss,
+        "memory": outcome.memory(),
+        "left_files": outcome.left_files,
+        "exit_code": outcome.exit_code,
+    }
     wanted = json_format.loads(json_format.dumps(asdict(options), default=str))
     return {"options": wanted, "environment": about, "loads": loads, **rest}
