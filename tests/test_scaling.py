@@ -271,7 +271,9 @@ def test_stores_that_are_not_atomic_get_a_name_when_whole(here: Path, monkeypatc
     store.rm("/plain", recursive=True)
 
 
-@pytest.mark.parametrize("url, cause", [("abacus://x", "not a URL that fsspec knows"), ("memory://no/where", "no such")])
+@pytest.mark.parametrize(
+    "url, cause", [("abacus://x", "not a URL that fsspec knows"), ("memory://no/where", "no such")]
+)
 def test_urls_that_lead_nowhere(url: str, cause: str) -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(UserError, match=cause):
@@ -310,12 +312,17 @@ def test_processes_do_what_one_does_and_go_on_where_they_ended(here: Path, model
     name = sorted(made)[2]
     Path("out", name).unlink()
     photo("in/0/bad.png")
-    again = batch(model, "out/.restorevar/dead-letters.jsonl", "out", "--reports", "letters", "--workers", 1)
-    assert again.exit_code == 0 and "1 restored" in again.stdout
     rest = batch(model, "in", "out", "--workers", 1)
-    assert rest.exit_code == 0 and "1 restored, 0 untouched, 7 skipped, 0 failed" in rest.stdout
+    assert rest.exit_code == 0 and "2 restored, 0 untouched, 6 skipped, 0 failed" in rest.stdout
     assert Path("out", name).read_bytes() == made[name]
     assert Path("out/.restorevar/dead-letters.jsonl").read_text() == ""
+
+
+def test_dead_letters_are_a_manifest_with_the_names_of_their_outputs(here: Path) -> None:
+    letter = {"input": f"{here}/in/a/b.png", "name": "a/b.png", "error": "gone", "tries": 4}
+    Path("dead-letters.jsonl").write_text(json.dumps(letter) + "\n")
+    (item,) = list_items(Source("dead-letters.jsonl"))
+    assert (item.source, item.name) == (letter["input"], "a/b.png")
 
 
 class Deadly(Slot):
@@ -330,63 +337,70 @@ class Deadly(Slot):
             yield item, record, tries
 
 
-def deadly_photos() -> None:
-    photos(5)
-    for name in ("poison", "unlucky"):
-        photo(f"in/{name}.png")
-
-
-def check_deadly(summary: dict) -> None:
+def check_deadly(summary: dict, count: int) -> None:
     """All outputs are there, and the letters tell of the photo that killed."""
-    assert summary["restored"] + summary["skipped"] == 6 and summary["failed"] == 1
+    assert summary["restored"] + summary["skipped"] == count and summary["failed"] == 1
     letters = Path("out/.restorevar/dead-letters.jsonl").read_text().splitlines()
     assert [json.loads(letter)["name"] for letter in letters] == ["poison.png"]
     assert "killed its worker, or was in its hands, 2 times" in letters[0]
 
 
-def test_killed_processes_are_replaced_and_poison_is_given_up(here: Path, model: str) -> None:
-    deadly_photos()
-    settings = Settings("out", model, device="cpu", retries=1)
-    summary = run_plan(Plan(Source("in"), settings, workers=2, chunk=4, slot=Deadly))
-    check_deadly(summary)
-    assert summary["deaths"] == 3  # the unlucky one once, the poison twice
-    made = images("out")
-    made.pop("poison.png", None)  # it had killed after it was written
-    expected = single_process(model, "in", "alone")
-    expected.pop("poison.png")
+def check_same(model: str) -> None:
+    """All outputs are what one process makes. Poison kills after it was written."""
+    made, expected = images("out"), single_process(model, "in", "alone")
+    for found in (made, expected):
+        found.pop("poison.png", None)
     assert made == expected
+
+
+def test_killed_processes_are_replaced_and_poison_is_given_up(here: Path, model: str) -> None:
+    photos(6)
+    photo("in/poison.png")
+    photo("in/2/unlucky.png")
+    settings = Settings("out", model, device="cpu", retries=0)
+    summary = run_plan(Plan(Source("in"), settings, workers=2, chunk=4, slot=Deadly))
+    check_deadly(summary, 7)
+    assert summary["deaths"] == 3  # the unlucky one once, the poison in company and alone
+    check_same(model)
 
 
 def test_settings_that_cannot_be_are_one_line(here: Path, model: str) -> None:
     photo("in/a.png")
-    for wrong in (["--speed", "warp"], ["--fidelity", "2"], ["--format", "gif"], ["--workers", "0"]):
-        result = batch(model, "in", "out", "--workers", "1", *wrong)
-        assert result.exit_code == 2 and result.stdout == "" or "--workers" in wrong
-    assert batch(model, "in", "in").exit_code == 2
-    assert not images("out")
+    for wrong in (["--speed", "warp", "--workers", "1"], ["--format", "gif"], ["--workers", "0"]):
+        result = batch(model, "in", "out", *wrong)
+        assert result.exit_code == 2 and result.stdout == ""
+    assert batch(model, "in", "in").exit_code == 2 and not images("out")
 
 
 # --------------------------------------------------------------------------------------------------------- Ray
 
 
 def on_ray(model: str, slot: type[Slot] = Slot, **options: object) -> dict:
-    settings = Settings("out", model, device="cpu", retries=1)
+    settings = Settings("out", model, device="cpu", retries=0)
     return run_plan(Plan(Source("in"), settings, ray="local", slot=slot, **options))  # type: ignore[arg-type]
 
 
-def test_ray_data_does_what_one_process_does_and_survives_killed_workers(here: Path, model: str) -> None:
-    """One cluster for all: its start is what takes long."""
+def test_ray_data_does_what_one_process_does_and_replaces_a_killed_worker(here: Path, model: str) -> None:
+    """One cluster, and few photos: its processes are what takes long."""
     pytest.importorskip("ray")
-    deadly_photos()
-    Path("in/big.bin").write_bytes(b"\0" * (4 << 20))  # nothing that Ray should ever see
-    summary = on_ray(model, Deadly, workers=1, chunk=4)
-    check_deadly(summary)
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    expected = single_process(model, "in", "alone")
-    made = images("out")
-    for found in (made, expected):
-        found.pop("poison.png", None)
-    assert made == expected
+    photos(4)
+    photo("in/2/unlucky.png")
+    Path("in/bad.png").write_text("broken")
+    summary = on_ray(model, Deadly, workers=1, chunk=3)
+    assert summary["restored"] + summary["skipped"] == 5 and summary["failed"] == 1
+    assert Path("seen").exists() and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    Path("in/bad.png").unlink()
+    check_same(model)
+
+
+@long
+def test_ray_gives_poison_up(here: Path, model: str) -> None:
+    pytest.importorskip("ray")
+    photos(6)
+    photo("in/poison.png")
+    photo("in/2/unlucky.png")
+    check_deadly(on_ray(model, Deadly, workers=2, chunk=4), 7)
+    check_same(model)
 
 
 @long
@@ -417,7 +431,7 @@ def test_ray_workers_killed_from_outside_lose_nothing(here: Path, model: str) ->
         done.set()
         thread.join()
     assert killed and summary["failed"] == 0 and summary["restored"] + summary["skipped"] == 120
-    assert images("out") == single_process(model, "in", "alone")
+    check_same(model)
 
 
 @pytest.mark.parametrize(
@@ -435,3 +449,46 @@ def test_ray_stands_with_and_without_an_address(here: Path, words: list[str], ad
     for arguments in (["in", "out", *words], [*words, "in", "out"]):
         assert CliRunner().invoke(app, ["batch", *arguments]).exit_code == 2
     assert [(plan.ray, plan.source.text, plan.settings.destination) for plan in seen] == [(address, "in", "out")] * 2
+
+
+@long
+def test_the_service_answers_from_two_replicas(here: Path, model: str) -> None:
+    pytest.importorskip("ray")
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    from restorevar.images import photo_from_bytes
+    from restorevar.serving.ray import Replicas, serving_on_ray
+    from restorevar.serving.running import listen
+    from restorevar.serving.settings import Settings as Service
+
+    with listen("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+    sent = photo("a.png").read_bytes()
+    service = Service(model=model, device="cpu", page=False, keys=("a key of some length",))
+    with serving_on_ray(service, Replicas(2, cpus=1), port=port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.post("/v1/restore", files={"image": sent}).status_code == 401
+            client.headers["X-API-Key"] = "a key of some length"
+            answers = [client.post("/v1/restore", files={"image": ("a.png", sent)}) for _ in range(6)]
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.content for answer in answers}) == 1
+            assert photo_from_bytes(answers[0].content).rgb.shape == (64, 66, 3)
+            bad = client.post("/v1/restore", files={"image": ("a.png", b"broken")})
+            assert bad.status_code in (400, 415, 422) and bad.json()["status"] == bad.status_code
+        import ray
+
+        actors = ray.util.list_named_actors(all_namespaces=True)
+        assert sum("REPLICA" in actor["name"] for actor in actors) == 2
+    assert not ray.is_initialized()
+    assert answers[0].content == next(iter(single_process(model, "a.png", "out").values()))
+
+
+def test_replicas_that_cannot_be() -> None:
+    pytest.importorskip("fastapi")
+    from restorevar.serving.ray import Replicas
+
+    for wrong in ((0, None), (2, 1)):
+        with pytest.raises(UserError, match="replicas go from 1"):
+            Replicas(*wrong)
+    result = CliRunner().invoke(app, ["serve", "--ray", "--replicas", "many"])
+    assert result.exit_code == 2 and "--replicas is a number" in result.stderr
