@@ -136,6 +136,7 @@ def test_several_images_and_archives_come_back_as_one_archive(client: TestClient
     answer = post(client, ("a.png", png(0)), ("whatever.txt", archive), ("A.png", png(3)))
     job = ended(client, answer.json()["id"])
     assert [file["name"] for file in job["files"]] == ["a.png", "trip/a.png", "trip/b.jpg", "A.png"]
+    assert 'restorevar_job_files{state="done"} 4.0' in client.get("/metrics").text
     result = client.get(job["result"])
     assert result.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(result.content)) as results:

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
@@ -28,6 +29,7 @@ from ..images.opening import identify, refuse_unsuitable
 from . import jobs
 from .archives import CHUNK, ZipLimits, is_archive, is_zip, members, pack
 from .engine import Engine
+from .job_metrics import JobCollector
 from .job_runner import JobRunner
 from .jobs import Arrival, Job, JobFile, JobOptions, JobStore, NoRoom, UnknownJob
 from .names import distinct, result_name, shown_name
@@ -97,8 +99,9 @@ def job_routes(
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        from anyio import to_thread
-
+        metrics = getattr(app.state, "metrics", None)
+        if metrics is not None:
+            metrics.registry.register(JobCollector(store))
         runner.start()
         try:
             yield
