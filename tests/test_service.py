@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
@@ -218,7 +219,7 @@ def test_what_is_no_image_is_refused(service: Service, tmp_path: Path, monkeypat
     [
         ({"fidelity": 2}, "fidelity: .* less than or equal to 1"),
         ({"fidelity": "nan"}, "fidelity: .* finite"),
-        ({"strength": "x" * 5000}, "strength: .* valid number"),
+        ({"strength": "x" * 4000}, "strength: .* valid number"),
         ({"speed": "warp"}, "speed: .*'best', 'balanced' or 'fast'"),
         ({"format": "../x"}, "format: .*'png'"),
         ({"quality": 0}, "quality: .* greater than or equal to 1"),
@@ -238,8 +239,26 @@ def test_other_requests_are_refused(service: Service) -> None:
     refused(client.post("/v1/restore", data={"image": "text"}), 422, "unusable", "image")
     refused(client.get("/v1/restore"), 405, "wrong_method", "Method Not Allowed")
     refused(client.get("/v1/nothing"), 404, "not_found", "Not Found")
+    long = client.post("/v1/restore", files={"image": encoded()}, data={"speed": "x" * 5000})
+    refused(long, 400, "bad_request", "exceeded maximum size")
+    two = [("image", encoded()), ("image", encoded(1))]
+    refused(client.post("/v1/restore", files=two), 400, "bad_request", "Too many files")
+    many = client.post("/v1/restore", data={f"field{i}": "" for i in range(100)}, files={"image": encoded()})
+    refused(many, 400, "bad_request", "Too many fields")
     broken = {"content-type": "multipart/form-data"}
     refused(client.post("/v1/restore", content=b"--x", headers=broken), 400, "bad_request", "boundary")
+
+
+def test_the_page_does_not_hide_the_api(service: Service, restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page takes all that is left; what is wrong below /v1 is still told as JSON."""
+    monkeypatch.setattr("restorevar.serving.page.mount_page", lambda app, engine: app.mount("/", FastAPI()))
+    with Engine(restorer) as engine:
+        client = TestClient(create_app(engine, page=True))
+        assert post(client, encoded()).status_code == 200 and client.get("/readyz").status_code == 200
+        refused(client.get("/v1/nothing"), 404, "not_found", "Not Found")
+        answer = client.put("/v1/restore")
+        refused(answer, 405, "wrong_method", "Method Not Allowed")
+        assert answer.headers["allow"] == "POST"
 
 
 def test_a_fault_is_told_without_details(service: Service, restorer: Restorer) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
+from starlette.routing import Match
 
 from .engine import Engine
 from .gate import Door, Gate
@@ -32,6 +33,11 @@ DRAIN = 60.0
 SENDING_JOBS = 4
 #: Bytes around the files of a form: names of fields, borders, options.
 AROUND = 1 << 20
+
+#: Of forms, beside their files: fields are held in memory.
+FORM: Any = {"max_fields": 32, "max_part_size": 4096}
+#: Of HTTP.
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _DESCRIPTION = """Restores photographs from haze, rain, snow, low light and blur: same size, same format, metadata kept.
 
@@ -77,19 +83,37 @@ def create_app(
     limits = engine.limits
     app.state.doors = doors = {"/v1/restore": Door(limits.bytes, limits.queue + engine.at_once)}
     answer_problems(app)
-    app.include_router(restore_routes(engine))
+    app.include_router(restore_routes(engine), form_limits={**FORM, "max_files": 1})
     app.include_router(health_routes(engine, metrics))
     if store is not None:
         from .job_routes import job_routes
 
         doors["/v1/jobs"] = Door(store.limits.job_bytes + AROUND, SENDING_JOBS)
-        app.include_router(job_routes(engine, store, owner))
+        app.include_router(job_routes(engine, store, owner), form_limits={**FORM, "max_files": store.limits.files + 1})
     if page:
         from .page import mount_page
 
+        _answer_unknown(app)
         mount_page(app, engine)
     app.add_middleware(Gate, engine=engine, doors=doors, keys=Keys(keys), metrics=metrics, hosts=hosts)
     return app
+
+
+def _answer_unknown(app: FastAPI) -> None:
+    """What is below /v1 and not there is answered here, not by the page, which is mounted at "/" and takes all else."""
+    known = list(app.router.routes)
+
+    @app.api_route("/v1/{rest:path}", methods=METHODS, include_in_schema=False)
+    async def unknown(request: Request) -> None:
+        allowed = {
+            method
+            for method in METHODS
+            for route in known
+            if route.matches({**request.scope, "method": method})[0] is Match.FULL
+        }
+        if not allowed:
+            raise HTTPException(404)
+        raise HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
 
 
 def owner(request: Request) -> str:
