@@ -68,8 +68,12 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def address(engine: Engine) -> Iterator[str]:
-    app = mount_page(FastAPI(), engine)
+def app(engine: Engine) -> FastAPI:
+    return mount_page(FastAPI(), engine)
+
+
+@pytest.fixture(scope="module")
+def address(app: FastAPI) -> Iterator[str]:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
@@ -156,6 +160,7 @@ def test_from_the_upload_to_the_file_taken_home(page, tmp_path):
     wait_until_done(page)
     assert find(page, "#panel .facts").text == "120 × 66 pixels, JPEG" and "Restored in" in sentence(page)
     rows = {row.text.split("\n")[0]: row.text.split("\n")[1] for row in all_of(page, "#panel .report li")}
+    assert find(page, "#panel .report p").text == "Strong haze."
     assert rows == {"Haze": "strong", "Rain": "no", "Snow": "no", "Low light": "no", "Blur": "no"}
 
     home = tmp_path / "home"
@@ -254,8 +259,6 @@ def test_a_bad_file_is_named_and_the_others_go_on(page, tmp_path):
     )
     next(tile for tile in all_of(page, f"{tiles}.failed button") if "huge" in tile.text).click()
     wait_for(lambda: len(all_of(page, tiles)) == 2)
-    # What the server has refused is a message of the browser, too.
-    assert [entry for entry in page.get_log("browser") if "413" not in entry["message"]] == []
 
 
 def test_two_people_at_once(page, address, tmp_path):
@@ -276,6 +279,24 @@ def test_two_people_at_once(page, address, tmp_path):
     with urlopen(link) as answer:
         assert Image.open(io.BytesIO(answer.read())).size == (96, 64)
         assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_photos_are_deleted_when_the_page_is_closed(page, app, address, tmp_path, monkeypatch):
+    monkeypatch.setattr(app.state.visits, "grace", 0.2)
+    send(page, photo(tmp_path / "a.png"))
+    wait_until_done(page)
+    key = page.execute_script("return sessionStorage.getItem('restorevar-visit')")
+    folder = app.state.visits.find(key).folder
+    assert len(list(folder.rglob("*.webp"))) == 5 and (folder.stat().st_mode & 0o77) == 0
+    other = page.current_window_handle
+    page.switch_to.new_window("tab")
+    opened = page.current_window_handle
+    page.switch_to.window(other)
+    page.close()
+    page.switch_to.window(opened)
+    wait_for(lambda: not folder.exists(), WAIT)
+    with pytest.raises(OSError, match="404"):
+        urlopen(f"{address}visit/{key}/all")
 
 
 # --------------------------------------------------------------------------------------------------- what can be set

@@ -18,6 +18,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
+from restorevar.errors import UserError
 from restorevar.images import read_photo, write_photo
 from restorevar.models import RestoreVAR
 from restorevar.pipeline import Restorer
@@ -136,6 +137,21 @@ def test_scales_come_as_previews_and_end_as_a_map(visit, tmp_path, monkeypatch):
     assert Image.open(located(visit, photo["sure"])).size == (64, 64)
 
 
+def test_large_photos_are_watched_while_their_windows_are_restored(tiny, tmp_path):
+    with Engine(Restorer(tiny, device="cpu", dtype="fp32", tile=64)) as engine:
+        visits = Visits(engine)
+        visit = visits.open(None, "page")
+        visit.add(save(tmp_path / "a.jpg", 300, 200), "a.jpg", Options())
+        shares = []
+        while visit.is_busy:
+            shares += [photo["share"] for photo in visit.view()["photos"]]
+            time.sleep(0.005)
+        (photo,) = visit.view()["photos"]
+        assert shares == sorted(shares) and len(set(shares)) > 3
+        assert photo["state"] == "done" and Image.open(located(visit, photo["sure"])).size == (300, 200)
+        visits.close()
+
+
 def test_again_with_other_options(visit, tmp_path):
     (first,) = restored(visit, save(tmp_path / "a.png"))
     visit.again(first["id"], Options(strength=0.0))
@@ -159,8 +175,8 @@ def test_photos_that_need_nothing(tiny, tmp_path):
         visit = visits.open(None, "page")
         (photo,) = restored(visit, save(tmp_path / "a.png"), if_needed=True)
         assert photo["untouched"] and "needs nothing" in photo["sentence"] and "change" not in photo
-        rows = {row["name"]: row["word"] for row in photo["report"]}
-        assert rows == {"Haze": "no", "Low light": "strong"}
+        rows = {row["name"]: row["word"] for row in photo["report"]["rows"]}
+        assert rows == {"Haze": "no", "Low light": "strong"} and photo["report"]["sentence"] == "Strong darkness."
         visit.again(photo["id"], Options())
         until(lambda: not visit.is_busy)
         assert not visit.view()["photos"][0]["untouched"] and "change" in visit.view()["photos"][0]
@@ -254,6 +270,17 @@ def test_all_results_in_one_archive(visit, tmp_path):
     with zipfile.ZipFile(visit.pack()) as archive:
         assert archive.namelist() == ["a_restored.png", "a_restored-2.png", "b_restored.jpg"]
         assert Image.open(io.BytesIO(archive.read("b_restored.jpg"))).format == "JPEG"
+
+
+def test_a_visit_takes_only_so_many(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr("restorevar.serving.page.visit.MOST", 1)
+    restored(visit, save(tmp_path / "a.png"))
+    with pytest.raises(UserError, match="takes 1 photos"):
+        visit.add(tmp_path / "a.png", "a.png", Options())
+    monkeypatch.setattr("restorevar.serving.page.visit.MOST", 9)
+    monkeypatch.setattr("restorevar.serving.page.visit.ROOM", 10)
+    with pytest.raises(UserError, match="GB"):
+        visit.add(tmp_path / "a.png", "a.png", Options())
 
 
 # -------------------------------------------------------------------------------------------------------- asking

@@ -143,7 +143,7 @@ def _options(engine: Engine, strength: float, fidelity: float, speed: str, if_ne
 def _welcome(engine: Engine) -> str:
     items = [EXAMPLE.format(name=name, title=escape(TITLES[name])) for name in examples()]
     text = _read(ASSETS / "welcome.html").replace("{accept}", ACCEPT).replace("{examples}", "".join(items))
-    return text.replace("{megabytes}", str(engine.limits.bytes >> 20))
+    return text.replace("{bytes}", str(engine.limits.bytes)).replace("{megabytes}", str(engine.limits.bytes >> 20))
 
 
 def head() -> str:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 State = Literal["waiting", "working", "done", "failed", "cancelled"]
 
-#: Photos of one visit; who has more wants the command.
-MOST = 100
+#: Photos of one visit, and bytes of what was sent; who has more wants the command.
+MOST, ROOM = 100, 2 << 30
 #: Seconds between two previews, at least: they are decoded in the model's thread, and all wait for them.
 PREVIEW_PAUSE = 0.3
 #: Of the whole bar: what the first look at a photo takes that is restored in windows afterwards.
@@ -59,7 +59,7 @@ class Item:
     is_readable: bool = False
     pictures: dict[str, str] = field(default_factory=dict)  #: before, after, ... -> name of the file
     about: dict[str, str] = field(default_factory=dict)
-    report: list[dict[str, Any]] | None = None
+    report: dict[str, Any] | None = None
     file: str | None = None  #: the result, by the name it is to be kept under
     stored: str | None = None  #: and as it lies in the folder
     ticket: Ticket | None = None
@@ -83,6 +83,7 @@ class Visit:
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
         self._is_closed = False
+        self._bytes = 0
         self._follower = 0
 
     # ------------------------------------------------------------------------------------- asked for by the page
@@ -90,8 +91,10 @@ class Visit:
     def add(self, path: Path, name: str, options: Options) -> None:
         """Takes a copy of the file. Raises UserError when there are too many, or it cannot be copied."""
         with self._lock:
-            if self._is_closed or len(self._items) >= MOST:
-                raise UserError(f"no more than {MOST} photos a visit; for more there is `restorevar restore`")
+            if self._is_closed or len(self._items) >= MOST or self._bytes >= ROOM:
+                raise UserError(
+                    f"a visit takes {MOST} photos, or {ROOM >> 30} GB of them; for more there is `restorevar restore`"
+                )
             item = Item(secrets.token_hex(8), shown_name(name), Path(), options)
             self._items[item.id] = item
         place = self.folder / item.id
@@ -103,6 +106,8 @@ class Visit:
             with self._lock:
                 del self._items[item.id]
             raise UserError(f"{item.name}: cannot be read ({error.strerror or error})") from None
+        with self._lock:
+            self._bytes += item.source.stat().st_size
         self._go()
 
     def again(self, id: str, options: Options) -> None:

@@ -19,8 +19,10 @@ BUSY = "Many photos are being restored right now. Yours waits for its turn."
 CANCELLED = "Called off."
 
 _NAMES = {"haze": "Haze", "rain": "Rain", "snow": "Snow", "lowlight": "Low light", "blur": "Blur"}
+#: Where that reads better within a sentence.
+_SPOKEN = {"lowlight": "darkness"}
 #: Strength from which on -> word for it, for what was seen.
-_STRENGTHS = ((0.7, "strong"), (0.4, "clear"), (0.0, "a little"))
+_STRENGTHS = ((0.7, "strong"), (0.4, "some"), (0.0, "a little"))
 
 
 def facts(photo: Photo) -> str:
@@ -73,11 +75,11 @@ def sure(mean: float) -> str:
     return f"On average it gave what it chose a probability of {mean:.0%}."
 
 
-def report(diagnosis: Diagnosis | None) -> list[dict[str, Any]] | None:
-    """For each degradation: name, word, share of the bar, whether it was seen."""
+def report(diagnosis: Diagnosis | None) -> dict[str, Any] | None:
+    """`sentence`, and `rows`: for each degradation name, word, share of the bar, whether it was seen."""
     if diagnosis is None:
         return None
-    return [
+    rows = [
         {
             "name": _NAMES.get(name, name.capitalize()),
             "word": _word(strength) if name in diagnosis.seen else "no",
@@ -86,6 +88,9 @@ def report(diagnosis: Diagnosis | None) -> list[dict[str, Any]] | None:
         }
         for name, strength in diagnosis.strengths.items()
     ]
+    found = [f"{_word(diagnosis.strengths[name])} {_SPOKEN.get(name, name)}" for name in diagnosis.seen]
+    sentence = f"{', '.join(found).capitalize()}." if found else "Nothing that restoring would be for."
+    return {"sentence": sentence, "rows": rows}
 
 
 def _word(strength: float) -> str:

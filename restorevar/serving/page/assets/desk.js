@@ -5,7 +5,7 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const state = {visit: recall(), photos: [], chosen: null, notes: []};
+const state = {visit: recall(), photos: [], chosen: null, notes: [], error: ""};
 
 // Other tabs have visits of their own; a reloaded page goes on with its own.
 function recall() {
@@ -37,6 +37,11 @@ function take(view) {
   const fresh = view.photos.filter((photo) => !known.has(photo.id));
   for (const photo of view.photos) announce(photo, state.photos.find((other) => other.id === photo.id));
   state.photos = view.photos;
+  if (view.error && view.error !== state.error) {
+    state.notes.push({name: view.error, text: "not taken", failed: true});
+    say(view.error);
+  }
+  state.error = view.error;
   if (!chosen() || fresh.length) choose((fresh[0] ?? view.photos[0])?.id);
   else draw();
 }
@@ -68,19 +73,21 @@ function draw() {
 
 // One after the other, so that the first is worked on while the others come.
 async function send(files) {
-  for (const file of [...files]) {
-    const note = {name: file.name, text: "is being sent", failed: false};
-    state.notes.push(note);
-    draw();
+  const most = Number(byId("welcome").dataset.most);
+  const notes = [...files].map((file) => ({file, name: file.name, text: "is on its way", failed: false}));
+  state.notes.push(...notes);
+  draw();
+  for (const note of notes) {
     try {
-      const sent = await upload(file);
+      if (note.file.size > most) throw new RangeError();
+      const sent = await upload(note.file);
       if (!sent?.path) throw new Error("not taken");
-      ask("add", {sent: sent.path, name: file.name}); // "path" would make it a file of Gradio's
+      ask("add", {sent: sent.path, name: note.name}); // "path" would make it a file of Gradio's
       state.notes.splice(state.notes.indexOf(note), 1);
     } catch (error) {
       note.failed = true;
-      note.text = /size|413|large/i.test(String(error)) ? "is too large" : "could not be sent";
-      say(`${file.name} ${note.text}.`);
+      note.text = error instanceof RangeError ? "is too large" : "could not be sent";
+      say(`${note.name} ${note.text}.`);
     }
     draw();
   }

@@ -31,9 +31,10 @@ function drawPanel(photo) {
 function drawReport(root, report) {
   root.hidden = !report;
   if (!report) return;
+  root.querySelector("p").textContent = report.sentence;
   const list = root.querySelector("ul");
   list.replaceChildren(
-    ...report.map(({name, word, share, seen}) => {
+    ...report.rows.map(({name, word, share, seen}) => {
       const row = document.createElement("li");
       row.classList.toggle("seen", seen);
       const label = Object.assign(document.createElement("span"), {textContent: name});
