@@ -32,13 +32,13 @@ from restorevar.benchmarks import (
     scaling,
 )
 from restorevar.benchmarks.flops import META, Flops, count, counting
-from restorevar.benchmarks.plot import log_log
 from restorevar.benchmarks.regression_rivals import measure_rival, parse_rival
 from restorevar.benchmarks.subject import find_subject, random_model, random_subject
 from restorevar.benchmarks.tables import Table, flops, seconds, size
 from restorevar.benchmarks.timing import Timing, measure, peak_memory, summarise, timed
 from restorevar.cli import app
 from restorevar.errors import UserError
+from restorevar.evaluation.analysis.chart import Line, Panel, draw
 from restorevar.evaluation.pairs import Pair
 from restorevar.models import (
     RefinerConfig,
@@ -470,10 +470,11 @@ def test_exponents_of_known_powers():
 
 def test_the_plot_is_svg_with_all_lines():
     line = [(8.0, 0.001), (16.0, 0.1), (32.0, 40.0)]
-    root = ElementTree.fromstring(log_log({"a & b": line, "O(n) (guide)": line}, "title", "x", "y"))
-    lines = root.findall("{*}polyline")
+    lines = [Line("a & b", line), Line("O(n)", line, dashed=True)]
+    root = ElementTree.fromstring(draw([Panel("title", "x", "y", lines, log_x=True, log_y=True)]))
+    lines = root.findall(".//{*}polyline")
     assert len(lines) == 2 and lines[1].get("stroke-dasharray")
-    assert {"a & b", "O(n)", "title"} <= {text.text for text in root.findall("{*}text")}
+    assert {"a & b", "O(n)", "title", "0.001", "100"} <= {text.text for text in root.findall(".//{*}text")}
     for x, y in (map(float, point.split(",")) for point in lines[0].get("points").split()):
         assert 0 < x < 640 and 0 < y < 420
 

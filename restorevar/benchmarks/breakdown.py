@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..acceleration import synchronize
+from ..evaluation.report.paper import grouped
 from ..models import Model, ModelConfig, RestoreVAR, build_model
 from ..pipeline import Restorer
 from .flops import META, Flops, counting, on_meta
 from .hardware import Peak
-from .timing import PeakMemory, Timing, measure, peak_memory, summarise, synchronize, warm_up
+from .timing import PeakMemory, Timing, measure, peak_memory, summarise, warm_up
 
 #: Called after each part with its name.
 Stamp = Callable[[str], None]
@@ -59,13 +61,8 @@ class Breakdown:
     speed: str = "best"
 
     def grouped(self) -> dict[str, float]:
-        """Median seconds as the paper's table 10 groups them; the fidelity branch is ours and stays by itself."""
-        groups = {ENCODER: "VAE", DECODER: "VAE", REFINER: "refiner", FIDELITY: FIDELITY, NETWORK: NETWORK}
-        sums: dict[str, float] = {}
-        for part in self.parts:
-            group = groups.get(part.name, "transformer")
-            sums[group] = sums.get(group, 0.0) + part.timing.median
-        return sums
+        """Median seconds as the paper's table 10 groups them."""
+        return grouped((part.name, part.timing.median) for part in self.parts)
 
 
 def walk(model: Model, image_B3HW: Tensor, stamp: Stamp) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .. import __version__
+from ..acceleration import device_name
 from .timing import measure
 
 #: Sides of the square matrices tried: large enough to keep the device busy, small enough to take seconds.
@@ -78,21 +78,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "restorevar": version("restorevar"),
+        "restorevar": __version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return _processor_name()
-
-
-def _processor_name() -> str:
-    """Linux names the model in /proc/cpuinfo only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
+from ..evaluation.analysis.views import psnr
 from ..evaluation.controls import LatentControl
 from ..evaluation.pairs import Pair
 from ..models import RestoreVAR
 from ..pipeline import SPEEDS, Restorer, scales_of
 from .breakdown import random_image
-from .precision import middle, psnr
+from .precision import evenly, middle
 from .timing import Timing, measure
 
 #: (B, 3, H, W) in [-1, 1] -> the same, restored.
@@ -101,8 +102,7 @@ def _samples(pairs: Sequence[Pair], window: int, limit: int) -> dict[str, list[t
     ordered = sorted((pair for pair in pairs if pair.target is not None), key=lambda pair: pair.task)
     samples = {}
     for task, group in groupby(ordered, key=lambda pair: pair.task):
-        found = list(group)
-        picked = [found[i * len(found) // min(limit, len(found))] for i in range(min(limit, len(found)))]
+        picked = evenly(list(group), limit)
         truths = [(pair.input, pair.target) for pair in picked if pair.target is not None]
         samples[task] = [(middle(degraded, window), middle(clean, window)) for degraded, clean in truths]
     if not samples:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.photos import find_photos
 from ..errors import UserError
+from ..evaluation.analysis.views import psnr
 from ..images import read_photo, to_tensor
 from ..models import RestoreVAR, ScaleEvent
 from ..pipeline import Restorer
 from .subject import Subject
+
+Item = TypeVar("Item")
 
 #: Decibels between both results that count as the same picture.
 SAME = 40.0
@@ -39,8 +42,7 @@ def measure_precision(
     exact, reduced = (Restorer(subject.build(), device=str(device), dtype=name) for name in ("fp32", dtype))
     if not isinstance(exact.model, RestoreVAR):
         raise UserError("--precision is about next-scale prediction; this model has no tokens to compare")
-    found = find_photos(photos)
-    picked = [found[i * len(found) // min(limit, len(found))] for i in range(min(limit, len(found)))]
+    picked = evenly(find_photos(photos), limit)
     return [_compare(path, exact, reduced, size or subject.config.window) for path in picked]
 
 
@@ -62,6 +64,12 @@ def _restored(restorer: Restorer, image: Tensor) -> tuple[Tensor, list[Tensor]]:
     return restorer.model.restore(image, restorer.fidelity, watch), tokens
 
 
+def evenly(found: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` of them, from all along."""
+    count = min(limit, len(found))
+    return [found[i * len(found) // count] for i in range(count)]
+
+
 def middle(path: Path, size: int) -> Tensor:
     """The middle of a photo, (1, 3, size, size) in [-1, 1]. Raises UserError for a smaller photo."""
     rgb = read_photo(path).rgb
@@ -70,9 +78,3 @@ def middle(path: Path, size: int) -> Tensor:
         raise UserError(f"{path}: smaller than a window of {size}x{size} pixels")
     top, left = (height - size) // 2, (width - size) // 2
     return to_tensor(rgb[top : top + size, left : left + size])[None]
-
-
-def psnr(image: Tensor, other: Tensor) -> float:
-    """Of images in [-1, 1], in dB; 100 where they are equal."""
-    error = float(((image - other) / 2).float().square().mean())
-    return 100.0 if error == 0 else -10 * float(np.log10(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 
 from ..acceleration import DTYPES, pick_device, pick_dtype
 from ..checkpoints import save_model
+from ..data.manifest import write_json, write_text
 from ..errors import UserError
 from ..evaluation.pairs import find_pairs
 from ..models import RestoreVARConfig
@@ -245,9 +245,9 @@ def _check_subject(options: Options, subject: Subject) -> None:
 
 def _write(report: Report, options: Options) -> None:
     if options.json is not None:
-        options.json.write_text(json.dumps(_plain(report.figures), indent=2) + "\n")
+        write_json(_plain(report.figures), options.json)
     if options.markdown is not None:
-        options.markdown.write_text(_markdown(report, options.markdown))
+        write_text(_markdown(report, options.markdown), options.markdown)
 
 
 def _markdown(report: Report, path: Path) -> str:
@@ -257,7 +257,7 @@ def _markdown(report: Report, path: Path) -> str:
     parts += [table.markdown() for table in report.tables]
     if report.plot is not None:
         plot = path.with_name(f"{path.stem}-scaling.svg")
-        plot.write_text(report.plot)
+        write_text(report.plot, plot)
         parts += [f"![FLOPs against the side of the latent]({plot.name})", ""]
     return "\n".join(parts)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..evaluation.analysis.chart import Line, Panel, draw
 from ..evaluation.report.paper import TABLE_10
 from .breakdown import Breakdown
 from .hardware import Peak
 from .ladder import CLEAN, Rung
 from .photos import PhotoRun
-from .plot import log_log
 from .precision import SAME, PhotoPrecision
 from .published import Comparison
 from .rivals import Measured, Row
@@ -190,16 +190,20 @@ def scaling_plot(found: Scaling) -> str:
     first, steps = points[0], points[0].scales
     guide = [first.ours.attention * (p.side / first.side) ** 4 for p in points]
     guide_log = [first.diffusion.attention * (p.side / first.side) ** 4 * p.scales / steps for p in points]
-    lines: dict[str, Sequence[float]] = {
+    flops: dict[str, Sequence[float]] = {
         "ours": [p.ours.total for p in points],
         "ours, attention": [p.ours.attention for p in points],
         "diffusion": [p.diffusion.total for p in points],
         "diffusion, attention": [p.diffusion.attention for p in points],
-        "O(n^4) (guide)": guide,
-        "O(n^4 log n) (guide)": guide_log,
+        "O(n^4)": guide,
+        "O(n^4 log n)": guide_log,
     }
-    series = {name: [(p.side, v / 1e12) for p, v in zip(points, values, strict=True)] for name, values in lines.items()}
-    return log_log(series, "Cost against the side of the latent", "side n of the latent grid", "TFLOP")
+    lines = [
+        Line(name, [(p.side, v / 1e12) for p, v in zip(points, values, strict=True)], dashed=name.startswith("O("))
+        for name, values in flops.items()
+    ]
+    title, x = "Cost against the side of the latent", "side n of the latent grid"
+    return draw([Panel(title, x, "TFLOP", lines, log_x=True, log_y=True)], dashed="appendix C")
 
 
 def photos(runs: Sequence[PhotoRun], speed: str = "best") -> Table:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from ..acceleration import synchronize
+
 #: Runs before the clock starts: they take memory, choose kernels, compile. A CPU has less to find out.
 WARMUP, WARMUP_CPU = 3, 1
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -33,14 +35,6 @@ class Timing:
 def summarise(seconds: Sequence[float]) -> Timing:
     quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 3
     return Timing(quartiles[1], quartiles[0], quartiles[2], len(seconds))
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given; without this a clock sees only the launching."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:

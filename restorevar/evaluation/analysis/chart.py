@@ -29,6 +29,7 @@ class Panel:
     y: str
     lines: Sequence[Line] = field(default_factory=tuple)
     log_x: bool = False
+    log_y: bool = False
 
 
 def draw(panels: Sequence[Panel], columns: int = 2, dashed: str = "") -> str:
@@ -49,15 +50,11 @@ def draw(panels: Sequence[Panel], columns: int = 2, dashed: str = "") -> str:
 
 
 class _Axis:
-    """Values to pixels, from one round number to another."""
+    """Values to pixels, from one round number to another; logarithms from one power of two, or ten, to another."""
 
     def __init__(self, values: Sequence[float], first: float, last: float, log: bool = False):
         self.first, self.last, self.log = first, last, log
-        low, high = min(values), max(values)
-        if log:
-            self.ticks = [2.0**p for p in range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)]
-        else:
-            self.ticks = _round_numbers(low, high)
+        self.ticks = (_powers if log else _round_numbers)(min(values), max(values))
         self.low, self.high = self.ticks[0], self.ticks[-1]
 
     def __call__(self, value: float) -> float:
@@ -74,11 +71,20 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [step * i for i in range(first, max(last, first + 1) + 1)]
 
 
+def _powers(low: float, high: float) -> list[float]:
+    """At most ten powers of two, or of ten (or hundred, ...) where that would be too many, that enclose the values."""
+    base = 2.0
+    while high / low > base**8:
+        base *= 5 if base == 2 else 10
+    first, last = math.floor(math.log(low, base) + 1e-9), math.ceil(math.log(high, base) - 1e-9)
+    return [base**power for power in range(first, max(last, first + 1) + 1)]
+
+
 def _panel(panel: Panel, names: Sequence[str]) -> list[str]:
     every = [point for line in panel.lines for point in line.points]
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     x_axis = _Axis([x for x, _ in every], _LEFT, right, panel.log_x)
-    y_axis = _Axis([y for _, y in every], bottom, _TOP)
+    y_axis = _Axis([y for _, y in every], bottom, _TOP, panel.log_y)
     parts = [_text(_WIDTH / 2, 18, panel.title, size=13)]
     for value in x_axis.ticks:
         parts += [_rule(x_axis(value), _TOP, x_axis(value), bottom), _text(x_axis(value), bottom + 16, f"{value:.4g}")]

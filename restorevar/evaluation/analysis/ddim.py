@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ...acceleration import synchronize
 from ...errors import UserError
 from ...models import RestoreVAR
 from ...models.diffusion_refiner import DiffusionRefiner
@@ -69,10 +70,10 @@ def sweep(model: RestoreVAR, clean: View, degraded: View, steps: Sequence[int] =
     rows = []
     for number in steps:
         with with_steps(refiner, number):
-            _wait(f_hat.device)
+            synchronize(f_hat.device)
             began = time.perf_counter()
             refined = model.refine(f_hat, hidden)
-            _wait(f_hat.device)
+            synchronize(f_hat.device)
             seconds = time.perf_counter() - began
         quality = psnr(clean.crop(decode_plain(model, refined)), clean.photo_3HW)
         latent = float((refined - target).abs().mean())
@@ -152,11 +153,3 @@ def _chart(records: Sequence[dict[str, Any]], steps: Sequence[int]) -> str:
     return draw(
         [Panel("Steps", "DDIM steps", y, by_steps, True), Panel("Time", "time of the refiner, ms", y, by_time, True)]
     )
-
-
-def _wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from ... import __version__
+from ...acceleration import device_name
 from ...data.manifest import write_json, write_text
 from ...pipeline import Restorer
 
@@ -106,12 +107,12 @@ class Findings:
 
 def about(restorer: Restorer, command: str = "", size: int | None = None) -> dict[str, Any]:
     """What figures have to be told with; plain JSON types. `size`: photos were shrunken to it."""
-    libraries = " ".join(f"{name} {version(name)}" for name in ("restorevar", "torch", "numpy"))
+    libraries = f"restorevar {__version__} torch {torch.__version__} numpy {np.__version__}"
     return {
         "model": restorer.name,
         "sha256": restorer.sha256[:12],
         **({} if size is None else {"photos of at most": f"{size} pixels"}),
-        "device": f"{restorer.device} ({platform.machine()}, {torch.get_num_threads()} threads)",
+        "device": f"{restorer.device} ({device_name(restorer.device)}, {torch.get_num_threads()} threads)",
         "dtype": restorer.settings["dtype"],
         "versions": libraries,
         "date": datetime.now(timezone.utc).date().isoformat(),

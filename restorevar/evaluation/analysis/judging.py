@@ -55,7 +55,8 @@ def overall(verdicts: Sequence[Verdict], question: str, where: str = "") -> Verd
     """One sentence on all: `question` is what the claim says, as in "That coarse scales carry the degradation"."""
     groups: dict[Word, list[str]] = {}
     for verdict in verdicts:
-        groups.setdefault(verdict.word, []).append(verdict.subject)
+        if verdict.word is not None:
+            groups.setdefault(verdict.word, []).append(verdict.subject)
     if len(groups) == 1:
         (word,) = groups
         return Verdict("all", word, f"**{question}: the figures {_does(word)} for {listed(groups[word])}.**", where)

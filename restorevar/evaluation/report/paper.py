@@ -5,7 +5,7 @@ Of tables 7 and 8 only what they show is at hand, of table 9 not even that; noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 #: Means of one method on one data set, in the order of the table's metrics; None: not in the paper.
@@ -128,3 +128,22 @@ SPEED = (
 
 #: Seconds of RestoreVAR's parts on one RTX 4090 and, by the published code, without synchronisation.
 TABLE_10 = {"VAE": 0.0086, "transformer": 0.1863, "refiner": 0.0061}
+
+#: Parts of `restorevar bench` -> those of table 10; all others are scales and projections of the transformer. The
+#: fidelity branch is ours, and so is the network without scales: they stay by themselves.
+_TABLE_10_PARTS = {
+    "encoder": "VAE",
+    "decoder": "VAE",
+    "refiner": "refiner",
+    "fidelity branch": "fidelity branch",
+    "network": "network",
+}
+
+
+def grouped(parts: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Seconds of the parts of `restorevar bench`, added up as in table 10."""
+    sums: dict[str, float] = {}
+    for name, seconds in parts:
+        group = _TABLE_10_PARTS.get(name, "transformer")
+        sums[group] = sums.get(group, 0.0) + seconds
+    return sums

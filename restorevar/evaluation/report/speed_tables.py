@@ -69,7 +69,10 @@ def _measured(bench: Figures, entry: Figures) -> Line:
 def table_10(benches: Sequence[Figures]) -> Table:
     """Parts of RestoreVAR, in seconds."""
     parts = list(paper.TABLE_10)
-    found = [(bench, _parts(bench)) for bench in benches if "breakdown" in bench]
+    found = [
+        (bench, paper.grouped((part["name"], part["timing"]["median"]) for part in bench["breakdown"]["parts"]))
+        for bench in benches
+    ]
     others = list(dict.fromkeys(name for _, each in found for name in each if name not in parts))
     columns = [Column(name) for name in (*parts, *others)] + [Column("device")]
     cells = [_plain(paper.TABLE_10.get(name)) for name in (*parts, *others)]
@@ -87,24 +90,6 @@ def table_10(benches: Sequence[Figures]) -> Table:
         "random ones serve. The fidelity branch is ours."
     )
     return Table("10", "Time of the parts", caption, "model", columns, lines)
-
-
-#: Parts of `restorevar bench` -> those of table 10; the others are scales and projections of the transformer.
-_GROUPS = {
-    "encoder": "VAE",
-    "decoder": "VAE",
-    "refiner": "refiner",
-    "fidelity branch": "fidelity branch",
-    "network": "network",
-}
-
-
-def _parts(bench: Figures) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for part in bench["breakdown"]["parts"]:
-        group = _GROUPS.get(part["name"], "transformer")
-        sums[group] = sums.get(group, 0.0) + part["timing"]["median"]
-    return sums
 
 
 # --------------------------------------------------------------------------------------------------- refiners
