@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import wave_photos
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,19 +25,17 @@ from restorevar.models.regression import RegressionConfig
 from restorevar.pipeline import Restorer
 
 
-def picture(seed, height=64, width=80):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width]
-    waves = [127 + 90 * np.sin(x / rng.uniform(4, 12) + y / rng.uniform(4, 12)) for _ in range(3)]
-    return np.stack(waves, -1).astype(np.uint8)
+@pytest.fixture
+def photos(tmp_path):
+    return [np.asarray(Image.open(path)) for path in sorted(wave_photos(tmp_path, 3, 64, 80, 8.0).glob("*.png"))]
 
 
 @pytest.fixture
-def pairs(tmp_path):
+def pairs(photos, tmp_path):
     """Dark photos and clean ones; the third dark one is the darkest."""
     for task, divide in (("lowlight", (2, 3, 9)), ("clean", (1, 1, 1))):
         for i, by in enumerate(divide):
-            for part, pixels in (("target", picture(i)), ("input", picture(i) // by)):
+            for part, pixels in (("target", photos[i]), ("input", photos[i] // by)):
                 path = tmp_path / "pairs" / task / part / f"p{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(path)
@@ -48,14 +47,14 @@ def restorer(tiny):
     return Restorer(tiny, name="tiny", device="cpu", dtype="fp32")
 
 
-def views(restorer, seed=0):
-    return view(restorer, picture(seed)), view(restorer, picture(seed) // 3)
+def views(restorer, photos):
+    return view(restorer, photos[0]), view(restorer, photos[0] // 3)
 
 
 @pytest.mark.parametrize("rollout", ["argmax", "expected"])
-def test_the_stages_are_those_of_the_model(restorer, tiny, rollout):
+def test_the_stages_are_those_of_the_model(restorer, photos, tiny, rollout):
     tiny.config = replace(tiny.config, rollout=rollout)
-    clean, degraded = views(restorer)
+    clean, degraded = views(restorer, photos)
     found = account(restorer, clean, degraded)
     assert set(found.scores) == {"input", *STAGES, *ASIDE}
     # What a user gets, and the paper's path.
@@ -68,8 +67,8 @@ def test_the_stages_are_those_of_the_model(restorer, tiny, rollout):
     assert all(0 <= score.gmsd < 1 for score in found.scores.values())
 
 
-def test_true_scales_lead_from_the_rollout_to_the_quantized_photo(restorer, tiny):
-    clean, degraded = views(restorer)
+def test_true_scales_lead_from_the_rollout_to_the_quantized_photo(restorer, photos, tiny):
+    clean, degraded = views(restorer, photos)
     found = account(restorer, clean, degraded)
     scales = len(tiny.config.scales)
     assert len(found.prefixes) == scales + 1
@@ -87,11 +86,11 @@ def test_true_scales_lead_from_the_rollout_to_the_quantized_photo(restorer, tiny
     assert all(0 <= share <= 1 for each in found.right.values() for share in each)
 
 
-def test_a_model_with_less_has_fewer_stages():
+def test_a_model_with_less_has_fewer_stages(photos):
     torch.manual_seed(0)
     config = replace(debug(), fidelity=None, refiner=replace(debug().refiner, kind="none", hidden=True))
     bare = Restorer(RestoreVAR(config), device="cpu", dtype="fp32")
-    found = account(bare, *views(bare))
+    found = account(bare, *views(bare, photos))
     assert set(found.scores) == {"input", "autoencoder", "quantized", "forced", "rollout", "windows"}
     other = Restorer(
         RegressionNet(RegressionConfig(width=4, encoder=(1,), middle=1, decoder=(1,))), device="cpu", dtype="fp32"

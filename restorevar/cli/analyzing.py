@@ -299,6 +299,7 @@ def budget(
 
         from ..evaluation.analysis.budget import study_budget
         from ..evaluation.analysis.drawing import save
+        from ..evaluation.peers.job import slug
 
         restorer = _restorer(model, device, dtype, fidelity)
         with counting("accounting") as progress:
@@ -314,7 +315,7 @@ def budget(
             )
         if out is not None:
             for name, sheet in sheets.items():
-                save(sheet, out / f"worst-{name}.png")
+                save(sheet, out / f"worst-{slug(name)}.png")
         _conclude(found, json, markdown)
 
 

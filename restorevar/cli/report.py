@@ -94,6 +94,8 @@ def results(
             metrics=metrics.split(",") if metrics else made.METRICS,
             limit=limit,
             device=str(pick_device(device)),
+            model=model,
+            fidelity=fidelity,
         )
         with listening() as listener:
             restorer = Restorer.from_pretrained(model, device, dtype)

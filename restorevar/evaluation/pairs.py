@@ -70,6 +70,17 @@ def find_pairs(
     return _without_repeats(pairs)
 
 
+def first_of_each(pairs: Iterable[Pair], limit: int | None) -> list[Pair]:
+    """The first `limit` pairs of each data set; all of them without a limit."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for pair in pairs:
+        seen[pair.dataset] += 1
+        if limit is None or seen[pair.dataset] <= limit:
+            chosen.append(pair)
+    return chosen
+
+
 def task_named(text: str) -> str:
     """The one of TASKS that a folder ("haze_sots") or a manifest ("Low-light") means, or else the text as it is."""
     published = {name.lower(): task for task, name in PUBLISHED_NAMES.items()}
@@ -98,7 +109,7 @@ def _in_root(root: Path) -> list[Pair]:
 
 def _in_folders(inputs: Path, targets: Path | None) -> list[Pair]:
     """Images below `inputs` with those of the same relative name below `targets`; a subfolder may name the task."""
-    truths = None if targets is None else _by_stem(targets)
+    truths = None if targets is None else by_stem(targets)
     absolute = Path(os.path.abspath(inputs))
     name = absolute.parent.name if absolute.name.lower() in _NAMELESS else absolute.name
     pairs = []
@@ -152,7 +163,8 @@ def _parts_needed(paths: Iterable[Path]) -> int:
     return max(map(len, split))
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The images below a folder, sorted, by their relative name without suffix. Raises UserError if it is none."""
     stems: dict[str, list[Path]] = {}
     for path in _images(folder):
         stems.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)

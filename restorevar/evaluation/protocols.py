@@ -1,12 +1,11 @@
 """Protocols: what exactly a score was computed on. A score without its protocol is noise.
 
-An image goes through four functions: `prepare` gives what the method restores, `finish` what becomes of its result,
+An image goes through three functions: `prepare` gives what the method restores, `finish` what becomes of its result,
 `view` the numbers that metrics read of that and of the truth.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .pairs import Pair
+from .pairs import Pair, first_of_each
 
 #: What becomes of a result before it is judged: nothing, the nearest of 256 values, or the next lower one.
 Rounding = Literal["none", "nearest", "down"]
@@ -26,7 +25,7 @@ Rounding = Literal["none", "nearest", "down"]
 class Protocol:
     """A named way from a degraded image and a method to the two arrays that metrics compare.
 
-    The first five are its text, the others do what that says.
+    The five after its name are its text, the others do what that says.
 
     geometry         sizes and crops
     colour           channels and colour space
@@ -64,20 +63,11 @@ class Protocol:
 
     def select(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Those that the protocol looks at."""
-        seen: Counter[str] = Counter()
-        chosen = []
-        for pair in pairs:
-            seen[pair.dataset] += 1
-            if self.limit is None or seen[pair.dataset] <= self.limit:
-                chosen.append(pair)
-        return chosen
+        return first_of_each(pairs, self.limit)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """The degraded image, or the truth, as it is restored or compared: [H, W, 3] uint8 to the same."""
-        if self.side is None:
-            return image
-        size = (self.side, self.side)
-        return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS))
+        return image if self.side is None else resized(image, (self.side, self.side))
 
     def finish(
         self, restored: np.ndarray, degraded: np.ndarray, target: np.ndarray | None = None, dataset: str = ""
@@ -98,6 +88,13 @@ class Protocol:
         """What metrics see of a finished result or of the truth: floats in [0, 1], [H, W, 3], or [H, W] of luma."""
         floats = image.astype(self.floats) / 255 if image.dtype == np.uint8 else image
         return studio_luma(floats) if self.luma else floats
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8 at (width, height), by Pillow's Lanczos as the published code has it; unchanged if it fits."""
+    if (image.shape[1], image.shape[0]) == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS))
 
 
 def studio_luma(rgb: np.ndarray) -> np.ndarray:

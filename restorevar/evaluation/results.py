@@ -6,7 +6,6 @@ the page anew. The page has no pictures; the gallery, a file of its own, has.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,7 +16,7 @@ from ..errors import UserError
 from .held_out import held_out_pairs
 from .methods import Method
 from .metrics import find_metrics
-from .pairs import Pair
+from .pairs import first_of_each
 from .protocols import Protocol, find_protocol
 from .report import Options as ReportOptions
 from .report.markdown import document
@@ -36,7 +35,10 @@ ROWS = "rows.jsonl"
 
 @dataclass(frozen=True)
 class Options:
-    """What `restorevar results` takes. `work`: for pairs, rows and restored images; `limit`: images of each set."""
+    """What `restorevar results` takes. `work`: for pairs, rows and restored images; `limit`: images of each set.
+
+    `model` and `fidelity` are told in the page's command; it is the method that restores.
+    """
 
     root: Path
     out: Path
@@ -47,6 +49,8 @@ class Options:
     metrics: Sequence[str] = METRICS
     limit: int | None = None
     device: str = "cpu"
+    model: str = "compact"
+    fidelity: float | None = None
 
 
 @dataclass
@@ -65,7 +69,7 @@ def results(method: Method, options: Options, listener: Listener | None = None) 
     metrics = find_metrics(options.metrics, listener.note)
     for place in filter(None, (options.out, options.gallery, options.work / ROWS)):
         check_place(place)
-    pairs = _limited(held_out_pairs(options.root, options.work, listener.note), options.limit)
+    pairs = first_of_each(held_out_pairs(options.root, options.work, listener.note), options.limit)
     outcome = Outcome()
     for protocol in protocols:
         save = options.work / "outputs" if protocol.side is None else None  # of the squashed ones nobody wants pictures
@@ -81,17 +85,6 @@ def results(method: Method, options: Options, listener: Listener | None = None) 
         given = ReportOptions([], options.gallery, "html", tables=["ours"], gallery=options.per_set, title=title)
         write_report(Results(rows=outcome.rows), given, listener.note)
     return outcome
-
-
-def _limited(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
-    """The first images of each set: for a look, not for figures to be told."""
-    seen: Counter[str] = Counter()
-    chosen = []
-    for pair in pairs:
-        seen[pair.dataset] += 1
-        if limit is None or seen[pair.dataset] <= limit:
-            chosen.append(pair)
-    return chosen
 
 
 def _page(method: Method, options: Options, protocols: Sequence[Protocol], rows: Sequence[Row]) -> str:
@@ -113,6 +106,9 @@ def _page(method: Method, options: Options, protocols: Sequence[Protocol], rows:
 def _command(options: Options) -> str:
     """As anyone would type it: with names, not with the places that they have on this machine."""
     parts = ["restorevar results", options.root.name, "-o", options.out.name]
+    if options.model != "compact":
+        parts.append(f"--model {Path(options.model).name if Path(options.model).is_dir() else options.model}")
+    parts += [] if options.fidelity is None else [f"--fidelity {options.fidelity:g}"]
     parts += [f"--protocol {name}" for name in options.protocols if tuple(options.protocols) != PROTOCOLS]
     parts += [f"--metrics {','.join(options.metrics)}"] if tuple(options.metrics) != METRICS else []
     return " ".join(parts + ([f"--limit {options.limit}"] if options.limit is not None else []))

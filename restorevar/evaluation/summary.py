@@ -51,7 +51,7 @@ def table(summaries: Sequence[Summary]) -> list[str]:
     for metric in dict.fromkeys(s.metric for s in summaries):
         of_metric = [s for s in summaries if s.metric == metric]
         width = max(len("task"), *(len(_name(s)) for s in of_metric))
-        lines += ["", f"{metric.title} ({metric.better} is better; mean ± 95 % interval)"]
+        lines += ["", f"{metric.title} ({metric.better} is better; mean ± 95 % interval; {metric.implementation})"]
         lines.append(f"{'task':<{width}}{'n':>6}{'input':>19}{'restored':>19}{'gain':>20}")
         for s in of_metric:
             figures = (

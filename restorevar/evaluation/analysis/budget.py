@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...images import from_tensor
 from ...models import RestoreVAR
 from ...pipeline import MIN_SIDE, Restorer
 from ..metrics import find_metric
@@ -36,9 +37,9 @@ from ..statistics import Mean
 from .drawing import Strip, Tile, sheet
 from .findings import Findings, Table, Verdict, about
 from .judging import decibels, listed
-from .pyramid import pyramid_of
+from .pyramid import pyramid_of_latent
 from .sampling import Progress, by_task, chosen_pairs, ignore, named, over_photos, views_of_pairs
-from .views import View, decode_plain, latent_model, psnr, to_pixels
+from .views import View, decode_plain, latent_model, psnr
 
 CLAIM = "Where are the decibels lost between the clean photo and ours, and which photos come out worst?"
 RULE = (
@@ -93,7 +94,7 @@ def account(restorer: Restorer, clean: View, degraded: View) -> Budget:
     model, image = latent_model(restorer), degraded.image_B3HW
     photo, gmsd = clean.photo_3HW, find_metric("gmsd").start("cpu")
     target, condition = model.vqvae.encode(clean.image_B3HW).float(), model.condition(image)
-    truth = pyramid_of(model, clean.image_B3HW)
+    truth = pyramid_of_latent(model, target)
     true_tokens, partial = [t.flatten(1) for t in truth.tokens], torch.stack(truth.parts).cumsum(0)
     rollouts = [Rollout(model, condition, partial[:n]) for n in range(len(truth))]
     forced, forced_tokens, forced_hidden = _teacher_forced(model, condition, true_tokens, partial)
@@ -162,7 +163,7 @@ def _in_windows(restorer: Restorer, degraded: View) -> Tensor:
     small = copy.copy(restorer)
     half = -(-max(degraded.height, degraded.width) // 2)
     small.tile = -(-max(half, MIN_SIDE) // restorer.unit) * restorer.unit
-    pixels = small.restore_floats(to_pixels(degraded.photo_3HW))
+    pixels = small.restore_floats(from_tensor(degraded.photo_3HW))
     return torch.from_numpy(pixels).permute(2, 0, 1) * 2 - 1
 
 
@@ -210,7 +211,7 @@ def study_budget(
             | {"prefixes": list(found.prefixes), "right": {name: list(each) for name, each in found.right.items()}}
         )
         after = psnr(found.restored, clean.photo_3HW)
-        images = tuple(to_pixels(i) for i in (degraded.photo_3HW, found.restored, clean.photo_3HW))
+        images = tuple(from_tensor(i) for i in (degraded.photo_3HW, found.restored, clean.photo_3HW))
         entry = Worst(pair.image, after - found.scores["input"].psnr, after, images)  # type: ignore[arg-type]
         least[pair.task] = sorted([*least.get(pair.task, []), entry], key=lambda w: w.gain)[:worst]
     told = about(restorer, command, size) | {"fidelity": restorer.fidelity}

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...images import from_tensor
 from ...pipeline import Restorer
 from .drawing import Strip, Tile, heat, sheet
-from .views import View, decode_plain, latent_model, to_pixels
+from .views import View, decode_plain, latent_model
 
 #: A change of so many levels of 255 is as bright as it gets.
 BRIGHTEST = 64
@@ -83,8 +84,8 @@ def change_map(change_3HW: Tensor) -> Tensor:
 def picture(change: Change) -> Image.Image:
     """The photo after each part, and below it what the part changed."""
     levels = change.levels()
-    photos = [Tile(to_pixels(change.photo), "photo")]
-    photos += [Tile(to_pixels(image), f"after {TITLES[name]}") for name, image in change.stages.items()]
+    photos = [Tile(from_tensor(change.photo), "photo")]
+    photos += [Tile(from_tensor(image), f"after {TITLES[name]}") for name, image in change.stages.items()]
     maps = {"whole": change.whole, **change.parts}
     titles = {"whole": "the whole change", **TITLES}
     tiles = [

@@ -50,16 +50,24 @@ class Prediction:
 @torch.inference_mode()
 def pyramid_of(model: RestoreVAR, image_B3HW: Tensor) -> Pyramid:
     """The token maps of one image, as the quantizer finds them."""
-    latent = model.vqvae.encode(image_B3HW).float()
-    grid = (latent.shape[-2], latent.shape[-1])
-    quantizer = model.vqvae.quantizer
-    tokens = quantizer.tokenize(latent)
+    return pyramid_of_latent(model, model.vqvae.encode(image_B3HW).float())
+
+
+@torch.inference_mode()
+def pyramid_of_latent(model: RestoreVAR, latent_BCHW: Tensor) -> Pyramid:
+    quantizer, grid = model.vqvae.quantizer, (latent_BCHW.shape[-2], latent_BCHW.shape[-1])
+    tokens = quantizer.tokenize(latent_BCHW)
     return _pyramid(model, tokens, quantizer.partial_latents(tokens, grid))
 
 
 @torch.inference_mode()
 def predict(model: RestoreVAR, degraded_B3HW: Tensor) -> Prediction:
     """The model's own rollout for one degraded image: its token maps, and how sure it was of each."""
+    return predict_from(model, model.condition(degraded_B3HW))
+
+
+@torch.inference_mode()
+def predict_from(model: RestoreVAR, condition_BCHW: Tensor) -> Prediction:
     tokens, partial, confidence, entropy = [], [], [], []
 
     def keep(event: ScaleEvent) -> None:
@@ -69,7 +77,7 @@ def predict(model: RestoreVAR, degraded_B3HW: Tensor) -> Prediction:
         confidence.append(logs_BlV.amax(-1).exp())
         entropy.append(-(logs_BlV.exp() * logs_BlV).sum(-1) / torch.log(torch.tensor(2.0)))
 
-    _, hidden_BLD = model.generate(model.condition(degraded_B3HW), keep)
+    _, hidden_BLD = model.generate(condition_BCHW, keep)
     pyramid = _pyramid(model, tokens, partial)
     maps = [
         tuple(values.view(grid.shape) for values, grid in zip(rows, pyramid.tokens, strict=True))

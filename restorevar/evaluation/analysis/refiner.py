@@ -14,16 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import UserError
+from ...images import from_tensor
 from ...models import RestoreVAR
 from ...pipeline import Restorer
 from ..pairs import Pair
 from .drawing import Strip, Tile, sheet
 from .findings import Findings, Table, Verdict, about
 from .judging import judge, overall, points, to_claim
-from .pyramid import predict, pyramid_of
+from .pyramid import predict_from, pyramid_of
 from .sampling import Progress, by_task, chosen_pairs, ignore, named, over_photos, shares_over_photos, views_of_pairs
 from .swaps import along, rms
-from .views import View, decode_plain, latent_model, psnr, to_pixels
+from .views import View, decode_plain, latent_model, psnr
 
 CLAIM = (
     "The paper says (figure 14): the latent refiner does not restore by itself. Fed with the degraded photo's latent "
@@ -78,7 +79,7 @@ def control_refiner(model: RestoreVAR, clean: View, degraded: View) -> Control:
         raise UserError("this model has no refiner to control")
     target = model.vqvae.encode(clean.image_B3HW).float()
     condition = model.condition(degraded.image_B3HW)
-    prediction = predict(model, degraded.image_B3HW)
+    prediction = predict_from(model, condition)
     degraded_maps = pyramid_of(model, degraded.image_B3HW)
     grid = (target.shape[-2], target.shape[-1])
     teacher = model.vqvae.quantizer.teacher_forcing_input([t.flatten(1) for t in degraded_maps.tokens], grid)
@@ -103,12 +104,10 @@ def control_refiner(model: RestoreVAR, clean: View, degraded: View) -> Control:
 
 def picture(clean: View, degraded: View, found: Control) -> Image.Image:
     """The pair and all variants."""
-    photos = [Tile(to_pixels(clean.photo_3HW), "clean"), Tile(to_pixels(degraded.photo_3HW), "degraded")]
+    photos = [Tile(from_tensor(clean.photo_3HW), "clean"), Tile(from_tensor(degraded.photo_3HW), "degraded")]
     tiles = [
-        Tile(
-            to_pixels(image), f"{name}: {found.outcomes[name].psnr:.1f} dB, {100 * found.outcomes[name].removed:.0f} %"
-        )
-        for name, image in found.images.items()
+        Tile(from_tensor(found.images[name]), f"{name}: {o.psnr:.1f} dB, {100 * o.removed:.0f} %")
+        for name, o in found.outcomes.items()
     ]
     return sheet(
         [Strip("Photos", photos), Strip("Decoded: dB to the clean photo, share of degradation removed", tiles)]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from ...images import from_tensor
 from ...models import RestoreVAR
 from .drawing import Strip, Tile, code_colours, sheet
 from .pyramid import Pyramid
 from .swaps import Base, Curve, End, Swaps
-from .views import View, to_pixels
+from .views import View
 
 _TITLES: dict[Base, dict[End, str]] = {
     "truth": {
@@ -28,13 +29,13 @@ _TITLES: dict[Base, dict[End, str]] = {
 def picture(model: RestoreVAR, clean: View, degraded: View, swaps: Swaps) -> Image.Image:
     """Photos, token maps of both, and a row of decoded mixtures for each curve. `swaps` with kept images."""
     photos = [
-        Tile(to_pixels(clean.photo_3HW), "clean"),
-        Tile(to_pixels(degraded.photo_3HW), "degraded"),
-        Tile(to_pixels(swaps.curves["truth"]["coarse"].images[0]), "clean, tokens decoded"),
-        Tile(to_pixels(swaps.curves["truth"]["coarse"].images[-1]), "degraded, tokens decoded"),
+        Tile(from_tensor(clean.photo_3HW), "clean"),
+        Tile(from_tensor(degraded.photo_3HW), "degraded"),
+        Tile(from_tensor(swaps.curves["truth"]["coarse"].images[0]), "clean, tokens decoded"),
+        Tile(from_tensor(swaps.curves["truth"]["coarse"].images[-1]), "degraded, tokens decoded"),
     ]
     if "outputs" in swaps.curves:
-        photos.append(Tile(to_pixels(swaps.curves["outputs"]["coarse"].images[0]), "model's output, no refiner"))
+        photos.append(Tile(from_tensor(swaps.curves["outputs"]["coarse"].images[0]), "model's output, no refiner"))
     colours = code_colours(model.vqvae.quantizer.codebook.weight)
     strips = [
         Strip("Photos", photos),
@@ -58,6 +59,6 @@ def token_tiles(pyramid: Pyramid, colours_V3: np.ndarray, notes: Sequence[str] =
 
 def _mixtures(curve: Curve) -> list[Tile]:
     return [
-        Tile(to_pixels(image), f"N = {p.swapped}: {p.psnr:.1f} dB, {100 * p.returned:.0f} % back")
+        Tile(from_tensor(image), f"N = {p.swapped}: {p.psnr:.1f} dB, {100 * p.returned:.0f} % back")
         for p, image in zip(curve.points, curve.images, strict=True)
     ]

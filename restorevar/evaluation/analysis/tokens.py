@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...images import from_tensor
 from ...models import RestoreVAR
 from .drawing import Strip, Tile, code_colours, heat, sheet
 from .pyramid import Prediction, Pyramid, predict, pyramid_of
 from .scale_figure import token_tiles
-from .views import View, decode_plain, to_pixels
+from .views import View, decode_plain
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def picture(model: RestoreVAR, degraded: View, maps: TokenMaps) -> Image.Image:
         Tile(heat(values[0], 0, most), f"mean {row['entropy']:.1f} bits", blocks=True)
         for values, row in zip(maps.predicted.entropy, rows, strict=True)
     ]
-    partial = [Tile(to_pixels(image), f"after scale {k + 1}") for k, image in enumerate(maps.partial)]
+    partial = [Tile(from_tensor(image), f"after scale {k + 1}") for k, image in enumerate(maps.partial)]
     return sheet(
         [
-            Strip("Photo", [Tile(to_pixels(degraded.photo_3HW))]),
+            Strip("Photo", [Tile(from_tensor(degraded.photo_3HW))]),
             Strip("Its token maps: a colour a code, alike codes alike", token_tiles(maps.photo, colours)),
             Strip("Token maps that the model chose", token_tiles(maps.predicted.pyramid, colours, changed)),
             Strip("Confidence, the probability of the chosen token: dark 0, bright 1", confidence),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ... import tiling
 from ...errors import UserError
-from ...images import from_tensor, read_photo, to_tensor
+from ...images import read_photo, to_tensor
 from ...images.pixels import eight_bit
 from ...models import RestoreVAR
 from ...pipeline import MIN_SIDE, TILE, Restorer
@@ -74,11 +74,6 @@ def decode_plain(model: RestoreVAR, latent_BCHW: Tensor) -> Tensor:
     """Latent -> image by the decoder alone, as in the paper: no fidelity branch."""
     with torch.inference_mode():
         return model.vqvae.decode(latent_BCHW)
-
-
-def to_pixels(image_3HW: Tensor) -> np.ndarray:
-    """[H, W, 3] uint8 of an image in [-1, 1]."""
-    return from_tensor(image_3HW)
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...checkpoints import file_sha256
 from ...errors import UserError
-from ...images import is_image_path, read_photo
-from ..pairs import Pair
+from ...images import read_photo
+from ..pairs import Pair, by_stem
 
 
 class FolderMethod:
@@ -34,16 +34,10 @@ class FolderMethod:
         settings: Mapping[str, Any] | None = None,
     ):
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise UserError(f"{self.folder}: is not a folder of outputs")
         self.name = name or Path(os.path.abspath(folder)).name
         self.settings: Mapping[str, Any] = dict(settings or {})
         self._sha256 = sha256
-        self._files: dict[str, list[Path]] = {}
-        for path in sorted(self.folder.rglob("*")):
-            if is_image_path(path) and path.is_file():
-                stem = path.relative_to(self.folder).with_suffix("").as_posix()
-                self._files.setdefault(stem, []).append(path)
+        self._files = by_stem(self.folder)
         if not self._files:
             raise UserError(f"{self.folder}: no images")
         self._owners: dict[Path, Path] = {}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .command import Command
-from .drivers import copy_driver
-from .fitting import Fit
-from .job import Job
-from .peer import Facts, Peer, keys
+from .drivers import DrivenPeer
+from .peer import Facts
 
 
-class DFPIR(Peer):
+class DFPIR(DrivenPeer):
     """Its test script goes on with random weights where the file is not found, drops keys that do not match, and puts
     the PSNR into the names of its outputs. The loop does none of this.
     """
@@ -37,15 +34,3 @@ class DFPIR(Peer):
         "blur": "Blur degradation with motion blur",
         "noise": "Gaussian noise with a standard deviation of 25",
     }
-    fit = Fit(multiple=16)
-    resumes = True
-    options: ClassVar[Mapping[str, Any]] = {"prompt": "", "device": "auto"}
-
-    def write(self, job: Job) -> None:
-        copy_driver("dfpir.py", job)
-        self.write_list(job)
-
-    def commands(self, job: Job) -> list[Command]:
-        arguments = ("{python}", "{job}/driver/dfpir.py", "--checkout", "{checkout}", "--weights", "{weights}")
-        places = ("--list", "{job}/list.json", "--out", "{job}/out", "--device", str(job.options["device"]))
-        return [Command((*arguments, *places), keys(job.items))]

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import writing
+from ..protocols import resized
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,3 @@ def save_png(image: np.ndarray, path: Path) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=1)
-
-
-def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[H, W, 3] uint8 at (width, height), by Pillow's Lanczos as in the published protocol; unchanged if it fits."""
-    if (image.shape[1], image.shape[0]) == tuple(size):
-        return image
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS))

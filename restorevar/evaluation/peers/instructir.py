@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .command import Command
-from .drivers import copy_driver
-from .fitting import Fit
+from .drivers import DrivenPeer
 from .job import Job
-from .peer import Facts, Peer, keys
+from .peer import Facts
 
 
-class InstructIR(Peer):
+class InstructIR(DrivenPeer):
     """The instruction decides the result, so there is one, in our words, for each task; --set prompt= for another.
 
     Its evaluation draws instructions at random and crops to multiples of 16; this does neither. The networks pad with
@@ -41,19 +39,7 @@ class InstructIR(Peer):
         "blur": "this photo is blurry, please make it sharp",
         "noise": "please remove the noise in this photo",
     }
-    fit = Fit(multiple=16)
-    resumes = True
-    options: ClassVar[Mapping[str, Any]] = {"prompt": "", "device": "auto"}
     weights = "models"
 
     def weight_files(self, job: Job) -> tuple[str, ...]:
         return "im_instructir-7d.pt", "lm_instructir-7d.pt"
-
-    def write(self, job: Job) -> None:
-        copy_driver("instructir.py", job)
-        self.write_list(job)
-
-    def commands(self, job: Job) -> list[Command]:
-        arguments = ("{python}", "{job}/driver/instructir.py", "--checkout", "{checkout}", "--weights", "{weights}")
-        places = ("--list", "{job}/list.json", "--out", "{job}/out", "--device", str(job.options["device"]))
-        return [Command((*arguments, *places), keys(job.items))]

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...data.manifest import write_json
 from ...errors import UserError
 from .command import Command
 from .fitting import Fit
@@ -147,12 +146,6 @@ class Peer:
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raises UserError for values that cannot be."""
-
-    def write_list(self, job: Job) -> str:
-        """A list for our drivers, at {job}/list.json: key, file, text. Returns its place."""
-        rows = [{"key": item.key, "input": item.place, "text": self.text(item.task, job.options)} for item in job.items]
-        write_json(rows, job.folder / "list.json")
-        return "{job}/list.json"
 
 
 _KINDS: dict[type, str] = {int: "whole number", float: "number", str: "text"}

@@ -11,8 +11,8 @@ import numpy as np
 
 from ...data.manifest import write_json
 from ...errors import UserError
+from ..protocols import resized
 from .command import Command
-from .fitting import resized
 from .job import Job
 from .peer import Facts, Peer, keys
 

@@ -18,8 +18,9 @@ from ...errors import UserError, reading, writing
 from ...images import read_photo
 from ...images.pixels import eight_bit
 from ..pairs import Pair
+from ..protocols import resized
 from .command import PLACES, Command, as_shell
-from .fitting import resized, save_png
+from .fitting import save_png
 from .job import Item, Job, has_job, load_job
 from .peer import Peer, Setup
 

@@ -11,7 +11,7 @@ from . import paper
 from .measured import INPUT, Measurements, Variant
 from .paired_tables import is_clean, paired_table
 from .quality_tables import papers_datasets
-from .table import EMPTY, Cell, Column, Line, Table, number
+from .table import EMPTY, Cell, Column, Line, Table, mean_cell
 
 _ABOUT = (
     "Not the paper's protocol or not its data: these figures do not belong beside its columns. Mean ± half of the 95 % "
@@ -87,9 +87,7 @@ def _column(dataset: str, sizes: set[int], better: Better | None) -> Column:
 def _cell(values: Sequence[float], sizes: set[int], digits: int) -> Cell:
     if not values:
         return EMPTY
-    mean = mean_of(values)
-    reach = f" ± {mean.interval.half:.{digits}f}" if mean.interval else ""
-    return number(mean.mean, digits, reach + (f" (n {mean.n})" if len(sizes) > 1 else ""))
+    return mean_cell(mean_of(values), digits, f" (n {len(values)})" if len(sizes) > 1 else "")
 
 
 def _mean(
@@ -98,5 +96,4 @@ def _mean(
     """Nothing where a set is missing or not the same images for all."""
     if not all(own[d] and len(sizes[d]) == 1 for d in datasets):
         return EMPTY
-    mean = mean_of(*(own[d] for d in datasets))
-    return number(mean.mean, digits, f" ± {mean.interval.half:.{digits}f}" if mean.interval else "")
+    return mean_cell(mean_of(*(own[d] for d in datasets)), digits)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..statistics import Mean
 from ..study import CRITERIA, Analysis
 from . import comparison, paper, remedies
 from .comparison import Compared
-from .table import EMPTY, Cell, Column, Line, Table, number, words
+from .table import EMPTY, Column, Line, Table, mean_cell, number, words
 
 #: The paper compares RestoreVAR with these.
 _COMPARED = [method for method in paper.TABLE_3 if method != "RestoreVAR"]
@@ -28,7 +27,7 @@ def table_3(analyses: Sequence[Analysis]) -> Table:
     for analysis in analyses:
         group = f"{analysis.title} ({analysis.study})"
         for method, means in analysis.means.items():
-            cells = [_mean(means.get(name)) for name in ("all", *criteria)]
+            cells = [mean_cell(means.get(name), 2) for name in ("all", *criteria)]
             cells += [words(analysis.raters), words(analysis.questions)]
             lines.append(Line(method, "measured", cells, group=group, contest=group))
     if not analyses:
@@ -55,9 +54,3 @@ def table_7(analyses: Sequence[Analysis]) -> Table:
     lines.append(Line("the paper's figures", "unknown", group="the paper"))
     caption = f"Mean rating of the first less that of the other. {comparison.ABOUT}"
     return Table("7", "User study, paired differences", caption, "comparison", comparison.COLUMNS, lines)
-
-
-def _mean(mean: Mean | None) -> Cell:
-    if mean is None:
-        return EMPTY
-    return number(mean.mean, 2, f" ± {mean.interval.half:.2f}" if mean.interval else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..metrics import Better
+from ..statistics import Mean
 
 #: Where the figures of a line are from. "weights" and "unmeasured": nowhere yet, its remedy says how.
 Source = Literal["paper", "measured", "weights", "unmeasured", "unknown"]
@@ -119,6 +120,13 @@ def number(value: float | None, digits: int, note: str = "") -> Cell:
         return EMPTY
     text = f"{value:.{digits}f}"
     return Cell(text + note, float(text))
+
+
+def mean_cell(mean: Mean | None, digits: int, note: str = "") -> Cell:
+    """With half of its interval."""
+    if mean is None:
+        return EMPTY
+    return number(mean.mean, digits, (f" ± {mean.interval.half:.{digits}f}" if mean.interval else "") + note)
 
 
 def words(text: str | int | None) -> Cell:

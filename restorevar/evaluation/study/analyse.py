@@ -8,7 +8,7 @@ not at hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,20 +109,17 @@ def _values(key: Key, ratings: Sequence[Ratings], method: str, criterion: str | 
     if unit == "rating":
         return [list(each.values()) for each in cells.values()]
     if unit == "question":
-        return [_means(each, place=1) for each in cells.values()]
-    by_rater: dict[str, list[float]] = {}
-    for each in cells.values():
-        for rater in {rater: None for rater, _ in each}:
-            by_rater.setdefault(rater, []).append(float(np.mean([v for (r, _), v in each.items() if r == rater])))
-    return [[float(np.mean(values)) for values in by_rater.values()]]
+        return [list(_means((q, value) for (_, q), value in each.items()).values()) for each in cells.values()]
+    of_sets = [_means((rater, value) for (rater, _), value in each.items()) for each in cells.values()]
+    return [list(_means(pair for means in of_sets for pair in means.items()).values())]
 
 
-def _means(values: Mapping[tuple[str, str], float], place: int) -> list[float]:
-    """Of those that agree in one part of their name."""
+def _means(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """By name."""
     groups: dict[str, list[float]] = {}
-    for names, value in values.items():
-        groups.setdefault(names[place], []).append(value)
-    return [float(np.mean(group)) for group in groups.values()]
+    for name, value in values:
+        groups.setdefault(name, []).append(value)
+    return {name: float(np.mean(group)) for name, group in groups.items()}
 
 
 def _interval(value: Mapping[str, float] | None) -> Interval | None:
