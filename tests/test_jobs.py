@@ -11,6 +11,7 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,26 @@ def test_jobs_of_others_are_unknown(locked: TestClient) -> None:
     assert locked.post("/v1/jobs", files={"files": ("a.png", png())}).status_code == 401
 
 
+def test_many_at_once_get_their_own(locked: TestClient, store: JobStore, restorer: Restorer) -> None:
+    """Some call their jobs off; nobody is served another's image, nothing is left."""
+
+    def person(number: int) -> str:
+        headers = {"X-API-Key": KEYS[number % 2]}
+        answer = locked.post("/v1/jobs", files={"files": ("a.png", png(number))}, headers=headers)
+        place = answer.headers["location"]
+        if number % 4 == 3:
+            return f"dropped {locked.delete(place, headers=headers).status_code}"
+        wait(lambda: locked.get(place, headers=headers).json()["state"] == "done", 60)
+        expected = restorer.restore_pixels(pixels_of(png(number)))
+        right = np.array_equal(pixels_of(locked.get(f"{place}/result", headers=headers).content), expected)
+        locked.delete(place, headers=headers)
+        return "right" if right else "wrong"
+
+    with ThreadPoolExecutor(4) as people:  # as many as may send at once
+        assert list(people.map(person, range(16))) == ["right", "right", "right", "dropped 204"] * 4
+    wait(lambda: not list((store.folder / "files").iterdir()))
+
+
 @pytest.mark.parametrize(
     "id", ["0" * 32, "..%2fjobs.sqlite3", "%2e%2e", "'%20OR%201=1%20--", "0" * 31 + "%00", "A" * 32]
 )
@@ -235,7 +256,7 @@ def test_guessed_ids(client: TestClient, id: str) -> None:
 
 def test_called_off(client: TestClient, store: JobStore) -> None:
     store.limits = JobLimits()
-    place = post(client, *[(f"{i}.png", png(i, 200, 150)) for i in range(9)]).headers["location"]
+    place = post(client, *[(f"{i}.png", png(i, 200, 150)) for i in range(5)]).headers["location"]
     assert client.delete(place).status_code == client.delete(place).status_code == 204
     assert client.get(place).json()["state"] == "cancelled"
     assert client.get(f"{place}/result").status_code == client.get(f"{place}/files/0").status_code == 410

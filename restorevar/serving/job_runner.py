@@ -61,7 +61,7 @@ class JobRunner:
         if task is not None and task.job == job and ticket is not None:
             ticket.cancel()
 
-    def close(self, timeout: float = 30.0) -> None:
+    def close(self, timeout: float = 10.0) -> None:
         """Begins no more files. The one begun is finished if it can be in `timeout` seconds; else it waits in the
         store, with those that were not begun, for the next start."""
         with self._changed:
