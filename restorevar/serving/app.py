@@ -36,6 +36,8 @@ AROUND = 1 << 20
 
 #: Of forms, beside their files: fields are held in memory.
 FORM: Any = {"max_fields": 32, "max_part_size": 4096}
+#: Files that one form may hold, at least; how many of them are taken, the jobs say.
+FILES = 1000
 #: Of HTTP.
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -89,7 +91,9 @@ def create_app(
         from .job_routes import job_routes
 
         doors["/v1/jobs"] = Door(store.limits.job_bytes + AROUND, SENDING_JOBS)
-        app.include_router(job_routes(engine, store, owner), form_limits={**FORM, "max_files": store.limits.files + 1})
+        app.include_router(
+            job_routes(engine, store, owner), form_limits={**FORM, "max_files": max(FILES, store.limits.files + 1)}
+        )
     if page:
         from .page import mount_page
 
