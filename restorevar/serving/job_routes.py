@@ -144,10 +144,7 @@ def job_routes(
         ] = None,
         speed: Annotated[Speed | None, Form(description="how much of the model is run")] = None,
         if_needed: Annotated[bool, Form(description="images that suffer from nothing come back as they are")] = False,
-        format: Annotated[
-            Format | None,  # type: ignore[valid-type]
-            Form(description="of the results; without it those of the images"),
-        ] = None,
+        format: Annotated[Format | None, Form(description="of the results; without it those of the images")] = None,
         quality: Annotated[
             int | None, Form(ge=1, le=100, description="of JPEG, WebP and AVIF; without it as the images")
         ] = None,
