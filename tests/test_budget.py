@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from restorevar import checkpoints
 from restorevar.cli import app
 from restorevar.errors import UserError
-from restorevar.evaluation.analysis.budget import ASIDE, STAGES, Rollout, account, study_budget
+from restorevar.evaluation.analysis.budget import ASIDE, STAGES, Rollout, account
+from restorevar.evaluation.analysis.budget_study import study_budget
 from restorevar.evaluation.analysis.pyramid import pyramid_of
 from restorevar.evaluation.analysis.sampling import pairs_in
 from restorevar.evaluation.analysis.views import psnr, view

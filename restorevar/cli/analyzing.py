@@ -297,7 +297,7 @@ def budget(
     with reporting():
         _check_places(None, json, markdown, None if out is None else out / "worst.png")
 
-        from ..evaluation.analysis.budget import study_budget
+        from ..evaluation.analysis.budget_study import study_budget
         from ..evaluation.analysis.drawing import save
         from ..evaluation.peers.job import slug
 

@@ -6,7 +6,7 @@ Nothing here knows of the command line. Functions return figures as plain datacl
     pyramid.py      what each scale adds to the latent: of a photo, or predicted; swapped between two
     swaps.py        the scale study of one pair, studied over a data set in scale_study.py
     refiner.py      the control of figure 14;  ddim.py  quality against steps (figure 10)
-    budget.py       what each stage costs, and the worst photos
+    budget.py       what each stage costs of one pair, of a data set in budget_study.py with the worst photos
     tokens.py       token, confidence and entropy maps;  change.py  which part changes what
     unseen.py       degradations that no recipe trains on;  generalisation.py  how those come out
     findings.py     sentences, tables and charts of a study, as JSON and markdown
