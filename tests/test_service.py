@@ -261,13 +261,19 @@ def test_the_page_does_not_hide_the_api(service: Service, restorer: Restorer, mo
         assert answer.headers["allow"] == "POST"
 
 
-def test_a_fault_is_told_without_details(service: Service, restorer: Restorer) -> None:
+def test_a_fault_is_told_without_details(
+    service: Service, restorer: Restorer, caplog: pytest.LogCaptureFixture
+) -> None:
     def fault(*args: Any, **options: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
     restorer.model.restore = fault  # type: ignore[method-assign, assignment]
-    answer = post(service(), encoded())
-    assert answer.status_code == 500 and answer.json()["code"] == "fault" and "secret" not in answer.text
+    client = service()
+    answer = post(client, encoded())
+    refused(answer, 500, "fault", "failed unexpectedly; the log of the service tells more")
+    assert answer.headers["x-request-id"] in caplog.text and "secret detail" in caplog.text
+    assert metric(client, 'restorevar_requests_total{method="POST",path="/v1/restore",status="500"}') == 1
+    assert metric(client, 'restorevar_ended_total{outcome="failed"}') == 1
 
 
 def test_bytes_are_counted_as_they_come(service: Service) -> None:

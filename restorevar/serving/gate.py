@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -18,6 +19,10 @@ from .metrics import Metrics
 from .problems import busy, problem
 from .tickets import Busy, Closed
 
+log = logging.getLogger(__name__)
+
+#: The status, for counting, where nothing was answered: the client has gone.
+GONE = 499
 #: Photos of the greatest size that the page may send in one request.
 PAGE_PHOTOS = 16
 
@@ -63,7 +68,7 @@ class Gate:
             return
         start = time.perf_counter()
         id = uuid.uuid4().hex
-        status = 499  # nothing was answered: the client has gone
+        status = GONE
 
         async def tell(message: Message) -> None:
             nonlocal status
@@ -75,6 +80,11 @@ class Gate:
         self.metrics.open.inc()
         try:
             await self._pass(scope, receive, tell)
+        except Exception:
+            log.exception("request %s failed unexpectedly", id)
+            if status != GONE:  # an answer has begun, and cannot be taken back
+                raise
+            await problem(500, "failed unexpectedly; the log of the service tells more")(scope, receive, tell)
         finally:
             self.metrics.open.dec()
             path = _template(scope)

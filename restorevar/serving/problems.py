@@ -109,7 +109,3 @@ def answer_problems(app: FastAPI) -> None:
         # The values themselves are not repeated: they may be anything, and of any length.
         faults = (f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
         return problem(422, "; ".join(faults))
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> JSONResponse:
-        return problem(500, "failed unexpectedly; the log of the service tells more")
