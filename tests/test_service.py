@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from PIL import Image
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
@@ -395,6 +397,30 @@ def test_the_end_finishes_what_was_taken(service: Service, gate: threading.Event
     refused(post(client, encoded()), 503, "closing", "about to end")
     refused(client.get("/readyz"), 503, "closing", "about to end")
     assert client.get("/healthz").status_code == 200
+
+
+def test_pages_that_are_open_do_not_keep_it_from_ending(service: Service) -> None:
+    """A page holds a connection for as long as it is shown; the end waits for work, not for that."""
+    app = service().app
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"alive\n"
+            await asyncio.sleep(0.05)
+
+    app.get("/endless")(lambda: StreamingResponse(endless()))
+    begun = threading.Event()
+
+    def look(url: str) -> None:
+        with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", url + "/endless") as answer:
+            for _ in answer.iter_bytes():
+                begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with serving(app, drain=10 * WAIT) as (url, _):
+            looking = pool.submit(look, url)
+            assert begun.wait(WAIT)
+        looking.result(WAIT)
 
 
 # ---------------------------------------------------------------------------------------------- doors and metrics
