@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
 from ..pipeline import Restorer
 from ..video import check_extra
 from .jobs import Job, Writing
@@ -18,7 +19,10 @@ Watch = Callable[[Job, "Pace"], None]
 
 def check_video(job: Job, writing: Writing) -> None:
     """Before its turn comes. Raises UserError if PyAV is missing, or the result cannot be written there."""
-    check_extra()
+    try:
+        check_extra()
+    except UserError as error:
+        raise UserError(f"{job.source}: {error}") from None
     from ..video.restoring import check_video_output
 
     check_video_output(job.target, writing.overwrite)

@@ -26,8 +26,14 @@ from .failures import naming_failures, reason
 from .reading import Clip, open_container
 from .segments import Segments
 
-#: FFmpeg's names for what is no packet of a stream anyone sees.
-_WORDS = {"audio": "an audio stream", "subtitle": "subtitles", "data": "a data stream", "video": "a second video"}
+#: Kinds of streams, for people.
+_WORDS = {
+    "audio": "an audio stream",
+    "subtitle": "subtitles",
+    "data": "a data stream",
+    "video": "a second video",
+    "attachment": "an attachment",
+}
 #: What describes the source file itself.
 _OF_THE_FILE = (
     "encoder",
@@ -41,6 +47,13 @@ _OF_THE_FILE = (
 )
 
 
+class _HeaderRefused(Exception):
+    """The container does not take its streams, although it claimed to know their codecs."""
+
+    def __init__(self, error: av.FFmpegError):
+        self.error = error
+
+
 @dataclass(frozen=True)
 class _Timed:
     """A packet of the output, and when it is due, in seconds."""
@@ -52,30 +65,47 @@ class _Timed:
 def join(clip: Clip, segments: Segments, target: Path) -> list[str]:
     """Writes the result, whole or not at all. Returns what could not be copied, a line each. Raises UserError."""
     temporary = target.parent / f".restorevar-{uuid.uuid4().hex}.part"
-    source = open_container(clip.path)
     try:
         with naming_failures(target, "cannot be written"):
-            notes = _write(clip, source, segments, temporary, target)
+            notes = _write_what_can_be(clip, segments, temporary, target)
             os.replace(temporary, target)
     finally:
-        source.close()
         temporary.unlink(missing_ok=True)
     return [f"{clip.path}: {note}" for note in notes]
 
 
-def _write(clip: Clip, source: InputContainer, segments: Segments, path: Path, target: Path) -> list[str]:
+def _write_what_can_be(clip: Clip, segments: Segments, path: Path, target: Path) -> list[str]:
+    """All streams; where the container takes not all that it seemed to, sound alone, or else nothing beside."""
+    for kinds in (("audio", "subtitle", "data", "attachment", "video"), ("audio",), ()):
+        source = open_container(clip.path)
+        try:
+            return _write(clip, source, segments, path, target, kinds)
+        except _HeaderRefused as refused:
+            if not kinds:
+                raise refused.error from None
+        finally:
+            source.close()
+    raise AssertionError("the last try returns or raises")
+
+
+def _write(
+    clip: Clip, source: InputContainer, segments: Segments, path: Path, target: Path, kinds: tuple[str, ...]
+) -> list[str]:
     kind = muxer(target)
     options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
     notes: list[str] = []
     first = av.open(f"file:{segments.media(0)}", "r")
     out = av.open(f"file:{path}", "w", format=kind, container_options=options)
     try:
-        video, copies = _streams(clip, source, first.streams.video[0], out, notes)
+        video, copies = _streams(clip, source, first.streams.video[0], out, kinds, notes)
         out.metadata.update(_told(source.metadata))
         chapters = source.chapters()
         if chapters:
             out.set_chapters(chapters)
-        out.start_encoding()
+        try:
+            out.start_encoding()
+        except av.FFmpegError as error:
+            raise _HeaderRefused(error) from error
         parts = [_video_packets(clip, segments, video)]
         if copies:
             parts.append(_copied_packets(source, copies))
@@ -91,7 +121,12 @@ def _write(clip: Clip, source: InputContainer, segments: Segments, path: Path, t
 
 
 def _streams(
-    clip: Clip, source: InputContainer, template: VideoStream, out: OutputContainer, notes: list[str]
+    clip: Clip,
+    source: InputContainer,
+    template: VideoStream,
+    out: OutputContainer,
+    kinds: tuple[str, ...],
+    notes: list[str],
 ) -> tuple[Stream, dict[int, Stream]]:
     """The streams of the output, in the order of the source: the restored one; the copies by index in the source."""
     copies: dict[int, Stream] = {}
@@ -104,7 +139,7 @@ def _streams(
             if stream.type == "data" and _is_made_anew(stream):
                 continue
             try:
-                new = _add_copy(stream, out)
+                new = _add_copy(stream, out, kinds)
             except (av.FFmpegError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
                 what = _WORDS.get(stream.type, f"a stream of {stream.type}")
                 name = f" ({stream.name})" if getattr(stream, "name", None) else ""
@@ -130,8 +165,12 @@ def _add_video(clip: Clip, template: VideoStream, out: OutputContainer) -> Video
     return stream
 
 
-def _add_copy(stream: Stream, out: OutputContainer) -> Stream:
+def _add_copy(stream: Stream, out: OutputContainer, kinds: tuple[str, ...]) -> Stream:
+    if stream.type not in kinds:
+        raise ValueError("it does not take it")
     if isinstance(stream, AttachmentStream):
+        if out.format.name != "matroska":
+            raise ValueError("it holds no attachments")
         return out.add_attachment(
             stream.metadata.get("filename", "attachment"), stream.mimetype or "application/octet-stream", stream.data
         )

@@ -19,7 +19,7 @@ REACH = 7
 #: Differences above this are of other things than motion, of drops and flakes for example; they count less.
 OUTLIER = 0.05
 #: Where the image is flat the flow stays what it was.
-FLAT = 1e-3
+FLAT = 1e-4
 #: No level moves by more in one round, in pixels.
 LONGEST_STEP = 2.0
 _LUMA_311 = torch.tensor([0.299, 0.587, 0.114])[:, None, None]

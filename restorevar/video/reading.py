@@ -25,7 +25,7 @@ DEFAULT_RATE = Fraction(25)
 _MATRIX = struct.Struct("=9i")
 
 
-@dataclass
+@dataclass(eq=False)
 class Frame:
     """One frame: its pixels as they are stored (not turned), and when it is shown, in the clip's time base."""
 
