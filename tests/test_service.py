@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from restorevar.pipeline import Restorer
 from restorevar.serving.app import create_app
 from restorevar.serving.client import Client, ServiceError
 from restorevar.serving.engine import Engine, Limits
+from restorevar.serving.jobs import JobStore
 from restorevar.serving.running import _Server, listen, uvicorn
 from restorevar.serving.settings import Settings
 
@@ -528,6 +530,25 @@ def test_client(service: Service, tmp_path: Path) -> None:
     bound.close()
     with Client(f"http://127.0.0.1:{port}", patience=0) as lost, pytest.raises(ServiceError, match="cannot be reached"):
         lost.job("0" * 32)
+
+
+def test_client_of_jobs(restorer: Restorer, tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    path.write_bytes(encoded())
+    with Engine(restorer) as engine:
+        app = create_app(engine, keys=(KEY,), store=JobStore(tmp_path / "jobs"))
+        with running(app) as url, Client(url, KEY) as client:
+            expected = client.restore(path).data
+            id = client.submit([path, encoded(1)], strength=1.0)
+            job = client.wait(id, WAIT)
+            assert (job["state"], len(job["files"])) == ("done", 2)
+            assert client.result(id, 0) == expected
+            assert zipfile.is_zipfile(io.BytesIO(client.result(id)))
+            client.drop(id)
+            assert client.job(id)["state"] == "expired"
+            with pytest.raises(ServiceError) as refusal:
+                client.job("0" * 32)
+            assert refusal.value.status == 404
 
 
 # --------------------------------------------------------------------------------------------------- the command
