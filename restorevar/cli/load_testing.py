@@ -25,7 +25,7 @@ def bench_service(
     soak: Annotated[int, typer.Option(min=0, help="Requests of a long run at the end; 0: none.")] = 0,
     most_minutes: Annotated[float, typer.Option(min=0.1, help="That the long run may take.")] = 10.0,
     queue: Annotated[int, typer.Option(min=1, help="Of the service: photos that may wait.")] = 32,
-    at_once: Annotated[int, typer.Option(min=1, help="Of the service: photos worked on at once.")] = 4,
+    clients: Annotated[int, typer.Option(min=1, help="That find out what it can do.")] = 8,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table.")] = None,
 ) -> None:
@@ -49,7 +49,7 @@ def bench_service(
             soak=soak,
             most_minutes=most_minutes,
             queue=queue,
-            at_once=at_once,
+            clients=clients,
             json=json,
             markdown=markdown,
             command=shlex.join(["restorevar", *sys.argv[1:]]),

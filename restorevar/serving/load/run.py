@@ -25,8 +25,11 @@ OVERLOAD = 10
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """side: of the pictures in pixels; pictures: how many different ones; seconds: of each load, about;
-    soak: requests of the long run; most_minutes: that it may take, at most. `command`: as it is told."""
+    """side: of the pictures in pixels; pictures: how many different ones; seconds: of each load, about
+    clients: that ask as fast as they are answered; queue: of the service
+    soak: requests of the long run; most_minutes: that it may take, at most
+    command: as it is told
+    """
 
     model: str = "compact"
     device: str = "auto"
@@ -37,7 +40,7 @@ class LoadOptions:
     soak: int = 0
     most_minutes: float = 10.0
     queue: int = 32
-    at_once: int = 4
+    clients: int = 8
     json: Path | None = None
     markdown: Path | None = None
     command: str = ""
@@ -92,7 +95,7 @@ def load_test(options: LoadOptions, say: Callable[[str], None]) -> Outcome:
 
 def _measure(options: LoadOptions, pictures: list[Picture], jobs: Path, say: Callable[[str], None]) -> Outcome:
     serving = ["--no-page", "--model", options.model, "--device", options.device, "--dtype", options.dtype]
-    serving += ["--queue", str(options.queue), "--at-once", str(options.at_once), "--jobs", str(jobs)]
+    serving += ["--queue", str(options.queue), "--jobs", str(jobs)]
     loads: list[tuple[Load, Reading, Reading]] = []
     with Service(serving) as service:
 
@@ -109,15 +112,13 @@ def _measure(options: LoadOptions, pictures: list[Picture], jobs: Path, say: Cal
         count, enough, time = len(pictures), 10**9, options.seconds
         closed_loop("warm-up", make, count, 1, min(count, 4), 60)
         run(lambda: closed_loop("one client", make, count, 1, enough, time))
-        most = run(
-            lambda: closed_loop(f"{2 * options.at_once} clients", make, count, 2 * options.at_once, enough, time)
-        )
+        most = run(lambda: closed_loop(f"{options.clients} clients", make, count, options.clients, enough, time))
         rate = max(most.rate, 0.1)
         run(lambda: open_loop(f"{NEAR:.0%} of that", make, count, NEAR * rate, time))
         run(lambda: open_loop(f"{OVERLOAD} times that", make, count, OVERLOAD * rate, time))
         run(lambda: closed_loop("one client, afterwards", make, count, 1, enough, time / 2))
         if options.soak:
-            clients, minutes = options.at_once, options.most_minutes
+            clients, minutes = options.clients, options.most_minutes
             run(lambda: closed_loop("soak", make, count, clients, options.soak, 60 * minutes))
         left = service.left_files()
         code = service.end()
