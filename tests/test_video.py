@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -116,6 +117,29 @@ def test_subtitles_and_attachments_of_a_mkv(command, tmp_path):
     with av.open("out.mkv") as container:
         assert [a.data for a in container.streams.attachments] == [b"letters"]
         assert container.streams.subtitles[0].language == "fra"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_picture_is_kept(same, tmp_path, suffix):
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(picture, "PNG")
+    made = make_video(tmp_path / "plain.mp4", frames=4)
+    with av.open(str(made.path)) as plain, av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream_from_template(plain.streams.video[0], opaque=True)
+        cover = container.add_mux_stream("png", width=32, height=32)
+        cover.disposition = av.stream.Disposition.attached_pic
+        packet = av.Packet(picture.getvalue())
+        packet.stream, packet.pts, packet.dts = cover, 0, 0
+        container.mux(packet)
+        for packet in plain.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    out = tmp_path / f"out{suffix}"
+    outcome = restore_video(tmp_path / "in.mp4", out, same, VideoOptions(temporal="off"))
+    assert outcome.notes == [] and outcome.frames == 4
+    assert picture.getvalue() in out.read_bytes()
+    assert len(times_of(out)) == 4
 
 
 def test_what_the_container_does_not_take_is_told(command, tmp_path):
@@ -417,9 +441,11 @@ def test_other_settings_begin_anew(restorer, tmp_path):
         restore_video(made.path, tmp_path / "out.mp4", restorer, SHORT, watch=stop)
     assert len(hidden(tmp_path)) == 1
     half = restorer.at(strength=0.5)
-    assert restore_video(made.path, tmp_path / "out.mp4", half, SHORT).resumed == 0
-    outcome = restore_video(made.path, tmp_path / "out.mp4", restorer, SHORT, overwrite=True)
-    assert outcome.resumed == 5 and not hidden(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        restore_video(made.path, tmp_path / "out.mp4", half, SHORT, watch=stop)
+    assert len(hidden(tmp_path)) == 2
+    assert restore_video(made.path, tmp_path / "out.mp4", restorer, SHORT).resumed == 5
+    assert not hidden(tmp_path)
 
 
 def test_an_interrupted_join_goes_on(same, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 from av import Packet
 from av.container import InputContainer, OutputContainer
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import UserError
@@ -139,16 +139,17 @@ def _streams(
             if stream.type == "data" and _is_made_anew(stream):
                 continue
             try:
-                new = _add_copy(stream, out, kinds)
+                new = _add_copy(stream, out, kinds, clip.path)
             except (av.FFmpegError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
                 what = _WORDS.get(stream.type, f"a stream of {stream.type}")
                 name = f" ({stream.name})" if getattr(stream, "name", None) else ""
                 notes.append(f"{what}{name} cannot be copied into {out.format.name}: {reason(error)}")
                 continue
-            if stream.type != "attachment":
+            if new.type != "attachment":
                 copies[stream.index] = new
         new.metadata.update(_told(stream.metadata))
-        new.disposition = stream.disposition
+        if new.type == stream.type:
+            new.disposition = stream.disposition
     assert video is not None
     return video, copies
 
@@ -165,9 +166,14 @@ def _add_video(clip: Clip, template: VideoStream, out: OutputContainer) -> Video
     return stream
 
 
-def _add_copy(stream: Stream, out: OutputContainer, kinds: tuple[str, ...]) -> Stream:
+def _add_copy(stream: Stream, out: OutputContainer, kinds: tuple[str, ...], path: Path) -> Stream:
     if stream.type not in kinds:
         raise ValueError("it does not take it")
+    if _is_cover(stream) and out.format.name not in ("mp4", "matroska"):
+        raise ValueError("it holds no cover")
+    if _is_cover(stream) and out.format.name == "matroska":  # where covers are attachments
+        kind = "png" if stream.codec_context.name == "png" else "jpeg"
+        return out.add_attachment(f"cover.{kind.replace('jpeg', 'jpg')}", f"image/{kind}", _cover(path, stream.index))
     if isinstance(stream, AttachmentStream):
         if out.format.name != "matroska":
             raise ValueError("it holds no attachments")
@@ -177,6 +183,21 @@ def _add_copy(stream: Stream, out: OutputContainer, kinds: tuple[str, ...]) -> S
     if stream.type == "data" and (out.format.name != "mpegts" or stream.name in (None, "bin_data")):
         raise ValueError("it holds no such data")
     return out.add_stream_from_template(stream, opaque=True)
+
+
+def _is_cover(stream: Stream) -> bool:
+    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
+
+
+def _cover(path: Path, index: int) -> bytes:
+    """The picture of a stream that is one."""
+    container = open_container(path)
+    try:
+        return next(bytes(packet) for packet in container.demux(container.streams[index]) if packet.size)
+    except StopIteration:
+        raise ValueError("it is empty") from None
+    finally:
+        container.close()
 
 
 def _told(metadata: dict[str, str]) -> dict[str, str]:
@@ -253,7 +274,9 @@ def _copied_packets(source: InputContainer, copies: dict[int, Stream]) -> Iterat
         new = copies[packet.stream_index]
         moment = packet.dts if packet.dts is not None else packet.pts
         if moment is None:
-            continue  # without a time it has no place
+            if not _is_cover(packet.stream):
+                continue  # without a time it has no place
+            moment = packet.pts = packet.dts = 0
         latest = max(latest, moment * packet.time_base)
         packet.stream = new
         yield _Timed(latest, packet)

@@ -89,7 +89,11 @@ class Segments:
             raise UserError(f"{path}: is damaged; remove its folder to begin anew") from error
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """With those of interrupted runs of other settings: the result is there."""
+        stem = self.folder.name.rpartition("-")[0]
+        for folder in self.folder.parent.iterdir():
+            if folder.name.rpartition("-")[0] == stem and folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def key_of(source: Path, settings: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ There they are numbered, not timed: their times are kept beside, exact, and give
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,6 +40,7 @@ class SegmentWriter:
     def __init__(self, path: Path, encoding: Encoding, look: Look):
         self._path, self._encoding, self._colors = path, encoding, look.colors
         self.times: list[tuple[int, int]] = []
+        os.environ.setdefault("SVT_LOG", "1")  # of SVT-AV1, which talks on stderr otherwise: errors only
         with self._naming():
             self._container = av.open(f"file:{path}", "w", format="matroska")
             stream = self._container.add_stream(encoding.encoder, rate=look.rate, options=dict(encoding.options))
