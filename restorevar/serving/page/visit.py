@@ -95,19 +95,17 @@ class Visit:
                 raise UserError(
                     f"a visit takes {MOST} photos, or {ROOM >> 30} GB of them; for more there is `restorevar restore`"
                 )
-            item = Item(secrets.token_hex(8), shown_name(name), Path(), options)
-            self._items[item.id] = item
-        place = self.folder / item.id
-        place.mkdir(mode=0o700)
-        item.source = place / "source"
+        id = secrets.token_hex(8)
+        item = Item(id, shown_name(name), self.folder / id / "source", options)
         try:
+            item.source.parent.mkdir(mode=0o700)
             shutil.copyfile(path, item.source)
+            size = item.source.stat().st_size
         except OSError as error:
-            with self._lock:
-                del self._items[item.id]
             raise UserError(f"{item.name}: cannot be read ({error.strerror or error})") from None
-        with self._lock:
-            self._bytes += item.source.stat().st_size
+        with self._lock:  # only now: the worker takes what it sees
+            self._items[id] = item
+            self._bytes += size
         self._go()
 
     def again(self, id: str, options: Options) -> None:
