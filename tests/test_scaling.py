@@ -464,11 +464,11 @@ def test_the_service_answers_from_two_replicas(here: Path, model: str) -> None:
     with listen("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
     sent = photo("a.png").read_bytes()
-    service = Service(model=model, device="cpu", page=False, keys=("a key of some length",))
+    service = Service(model=model, device="cpu", page=False, keys=("a-key-of-some-length",))
     with serving_on_ray(service, Replicas(2, cpus=1), port=port):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             assert client.post("/v1/restore", files={"image": sent}).status_code == 401
-            client.headers["X-API-Key"] = "a key of some length"
+            client.headers["X-API-Key"] = "a-key-of-some-length"
             answers = [client.post("/v1/restore", files={"image": ("a.png", sent)}) for _ in range(6)]
             assert {answer.status_code for answer in answers} == {200}
             assert len({answer.content for answer in answers}) == 1

@@ -40,8 +40,8 @@ def ray_cluster(address: str = LOCAL, cpus: int | None = None) -> Iterator[Any]:
 
     options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
-        # Ray listens on every address of the machine and knows no option against it: whoever comes needs its token.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray listens on every address of the machine and knows no option against it. Whoever comes needs its token:
+        # so it is unless RAY_AUTH_MODE says otherwise.
         options |= {"include_dashboard": False, "num_cpus": cpus}
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ requests into one pass, and refuses what its queue cannot hold.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -83,8 +84,8 @@ def serving_on_ray(settings: Settings, replicas: Replicas, host: str = "127.0.0.
         on_gpus = settings.device in ("auto", "cuda") and resources.get("GPU", 0) >= 1
         most = replicas.most or replicas.least
         cpus = replicas.cpus or max(1, int(resources.get("CPU", 1)) // most)
-        if not on_gpus:
-            settings.engine().close(0)  # what is wrong with the settings comes out here, in one line
+        _check(settings, on_gpus)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(
             http_options={"host": host, "port": port},
             proxy_location="HeadOnly",
@@ -108,6 +109,17 @@ def _fitting(settings: Settings) -> Settings:
             "--jobs goes not with --ray: a job lives in one process; restorevar batch --ray does many photos"
         )
     return replace(settings, page=False)
+
+
+def _check(settings: Settings, on_gpus: bool) -> None:
+    """What is wrong with the settings comes out here, in one line, and not in a log of Ray."""
+    from .keys import Keys
+
+    Keys(settings.keys)
+    if not on_gpus:
+        engine = settings.engine()
+        settings.app(engine)
+        engine.close(0)
 
 
 def _deployment(settings: Settings, replicas: Replicas, cpus: int, on_gpus: bool) -> Any:
