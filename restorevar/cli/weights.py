@@ -77,7 +77,7 @@ def _table(*columns: str, numbers: Sequence[int]) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i in numbers else "left")
     return table
