@@ -246,7 +246,7 @@ class Engine:
         diagnosis = None if self.diagnose is None else self.diagnose(photo)
         untouched = ticket.options.if_needed and diagnosis is not None and diagnosis.needs_nothing
         restorer = copy.copy(work.restorer)
-        restorer.batch = min(restorer.batch, self.model.most)  # what memory has taught
+        self._teach(restorer)
         if not untouched:
             with self.model.seat(ticket.check) as seat:
                 restorer.model = seat  # type: ignore[assignment]
@@ -254,6 +254,13 @@ class Engine:
             self._learn(restorer)
         ticket.share = 1.0
         return Restored(photo, time.monotonic() - start, queued, diagnosis, untouched, restorer.settings)
+
+    def _teach(self, restorer: Restorer) -> None:
+        """What lack of memory has taught since the photo was taken."""
+        restorer.batch = min(restorer.batch, self.model.most)
+        learned = self.restorer.tile
+        if learned is not None and (restorer.tile is None or restorer.tile > learned):
+            restorer.tile = learned
 
     def _learn(self, used: Restorer) -> None:
         """A tile that had to give way to lack of memory stays smaller for those who come."""
