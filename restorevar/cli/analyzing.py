@@ -29,6 +29,11 @@ Figure = Annotated[Path | None, typer.Option("--out", "-o", metavar="FIG", help=
 Picture = Annotated[Path, typer.Option("--out", "-o", metavar="FIG", help="The picture: png, jpg, webp.")]
 Json = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures.")]
 Markdown = Annotated[Path | None, typer.Option(metavar="FILE", help="Write sentences and tables, charts beside it.")]
+Fidelity = Annotated[
+    float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
+]
+Degraded = Annotated[Path, typer.Argument(metavar="PHOTO", help="A degraded photo.")]
+Pairs = Annotated[list[Path], typer.Argument(metavar="PAIRS...", help="As for `scales`: folders, or manifests.")]
 PairOrPairs = Annotated[
     list[Path],
     typer.Argument(
@@ -137,7 +142,7 @@ def refiner(
 
 @analyze_app.command("ddim")
 def ddim(
-    paths: Annotated[list[Path], typer.Argument(metavar="PAIRS...", help="As for `scales`: folders, or manifests.")],
+    paths: Pairs,
     model: Annotated[str, typer.Option(metavar="DIR|HUB_ID", help="Trained with --set model.refiner.kind=diffusion.")],
     steps: Annotated[
         list[int] | None, typer.Option(metavar="N", help="Repeatable; default: 1, 2, 4, 8, 16, 32 and 64.")
@@ -171,7 +176,7 @@ def ddim(
 
 @analyze_app.command("tokens")
 def tokens(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A degraded photo.")],
+    photo: Degraded,
     out: Picture,
     size: Size = _SIZE,
     model: Model = "compact",
@@ -200,11 +205,9 @@ def tokens(
 
 @analyze_app.command("change")
 def change(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A degraded photo.")],
+    photo: Degraded,
     out: Picture,
-    fidelity: Annotated[
-        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
-    ] = None,
+    fidelity: Fidelity = None,
     size: Size = _SIZE,
     model: Model = "compact",
     device: Device = "auto",
@@ -241,9 +244,7 @@ def generalisation(
     ] = (0.2, 0.9),
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
     max_side: Annotated[int | None, typer.Option(min=16, help="Shrink larger photos to this first.")] = None,
-    fidelity: Annotated[
-        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
-    ] = None,
+    fidelity: Fidelity = None,
     protocol: Annotated[str, typer.Option(metavar="NAME", help="As for `evaluate`.")] = "saved-8bit",
     rows: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append a row per image; what it holds is not done again.")
@@ -275,7 +276,7 @@ def generalisation(
 
 @analyze_app.command("budget")
 def budget(
-    paths: Annotated[list[Path], typer.Argument(metavar="PAIRS...", help="As for `scales`: folders, or manifests.")],
+    paths: Pairs,
     task: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this task; repeatable.")] = None,
     limit: Limit = None,
     worst: Annotated[int, typer.Option(metavar="N", min=1, help="Photos on each sheet of --out.")] = 10,
@@ -283,9 +284,7 @@ def budget(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Sheets of the photos that gained least, a task each."),
     ] = None,
-    fidelity: Annotated[
-        float | None, typer.Option(metavar="W", help="Detail taken from the input, 0 to 1; default: the model's own.")
-    ] = None,
+    fidelity: Fidelity = None,
     size: Size = _SIZE,
     model: Model = "compact",
     device: Device = "auto",
