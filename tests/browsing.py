@@ -49,7 +49,7 @@ def all_of(driver: Any, selector: str) -> Any:
     return driver.find_elements("css selector", selector)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import threading
 import time
 import zipfile
@@ -17,12 +18,14 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+from fastapi import FastAPI
 
 from restorevar.errors import UserError
 from restorevar.images import read_photo, write_photo
 from restorevar.models import RestoreVAR
 from restorevar.pipeline import Restorer
 from restorevar.serving.engine import Engine, Limits, Options
+from restorevar.serving.page import mount_page
 from restorevar.serving.page.asking import answer
 from restorevar.serving.page.examples import TITLES, examples
 from restorevar.serving.page.pictures import change, confidence
@@ -316,6 +319,12 @@ def test_the_examples_are_there(visits, tmp_path):
     visits.engine.limits = Limits()
     *_, view = asked(visits, tmp_path, what="example", name="snow")
     assert view["photos"][0]["name"] == "snow_chelsea.jpg" and view["photos"][0]["state"] == "done"
+
+
+def test_without_gradio_a_line_says_what_to_install(engine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"pip install 'restorevar\[serve\]'"):
+        mount_page(FastAPI(), engine)
 
 
 # ---------------------------------------------------------------------------------------------------------- maps
