@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse
 from starlette.routing import Match
 
+from . import describing
 from .engine import Engine
 from .gate import Door, Gate
 from .health_routes import health_routes
@@ -78,6 +80,7 @@ def create_app(
         version=version("restorevar"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # its own pages load scripts from elsewhere
         redoc_url=None,
     )
     app.state.engine = engine
@@ -94,6 +97,11 @@ def create_app(
         app.include_router(
             job_routes(engine, store, owner), form_limits={**FORM, "max_files": max(FILES, store.limits.files + 1)}
         )
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(describing.page(app.openapi()))
+
     if page:
         from .page import mount_page
 

@@ -52,7 +52,15 @@ EXAMPLE = {
     "height": 480,
     "format": "JPEG",
     "untouched": False,
-    "settings": {"device": "cpu", "dtype": "fp32", "tile": "auto", "batch": 1, "fidelity": 1.0, "speed": "best"},
+    "settings": {
+        "device": "cpu",
+        "dtype": "fp32",
+        "tile": "auto",
+        "batch": 1,
+        "fidelity": 1.0,
+        "strength": 1.0,
+        "speed": "best",
+    },
     "timings": {"decode": 0.012, "queued": 0.0, "restore": 2.1, "encode": 0.015},
     "diagnosis": {
         "sentence": "strong haze (0.81)",
