@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from typer.testing import CliRunner, Result
 from restorevar.checkpoints import load_model, save_model
 from restorevar.cli import app
 from restorevar.errors import UserError
+from restorevar.export.parts import parts_of
 from restorevar.export.resizing import ResizingByMatrices
 from restorevar.export.runtime import PARTS, OnnxModel
 from restorevar.models import FidelityConfig, RegressionConfig, RegressionNet, RestoreVAR, RestoreVARConfig
-from restorevar.models.config import RefinerConfig, ScaleSchedule, TransformerConfig, VQVAEConfig
+from restorevar.models.config import RefinerConfig, ScaleSchedule, TransformerConfig, VQVAEConfig, debug
 
 #: Not the native size, and its 5x5 grid is divided by no scale: what resizing has to cope with.
 SIZE = 40
@@ -148,6 +150,26 @@ def test_without_onnx_one_line_says_what_to_install(model, tmp_path, monkeypatch
     monkeypatch.setattr("restorevar.export.write.find_spec", lambda name: None)
     result = run(model, "-o", tmp_path / "out", "--size", SIZE)
     assert result.exit_code == 2 and "restorevar[onnx]" in result.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("condition", ["continuous", "discrete"])
+def test_what_is_traced_is_the_model(condition):
+    """Without a fidelity branch, by argmax, ended early: what the exported model of the other tests has not."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(debug(), fidelity=None, rollout="argmax", condition=condition)
+    network = RestoreVAR(config).eval()
+    nn.init.normal_(network.refiner.proj_out.weight, std=0.1)
+    image = torch.rand(1, 3, 40, 40) * 2 - 1
+    expected = network.restore(image, scales=3)
+    parts = {name: part[0] for name, part in parts_of(network, (40, 40), 3).items()}
+    with torch.no_grad():
+        latent, hidden, tokens = parts["rollout.onnx"](parts["condition.onnx"](image))
+        found = parts["decoder.onnx"](parts["refiner.onnx"](latent, hidden))
+    assert tokens.shape[1] == hidden.shape[1] == sum(h * w for h, w in config.scales.grids((5, 5))[:3])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert isinstance(network.transformer.begin(network.condition(image)).caches[0].k_BNLK, torch.Tensor), (
+        "left as it is"
+    )
 
 
 @pytest.mark.parametrize("mode", ["area", "bicubic"])
