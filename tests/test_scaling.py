@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -358,7 +359,7 @@ def test_killed_processes_are_replaced_and_poison_is_given_up(here: Path, model:
     photo("in/poison.png")
     photo("in/2/unlucky.png")
     settings = Settings("out", model, device="cpu", retries=0)
-    summary = run_plan(Plan(Source("in"), settings, workers=2, chunk=4, slot=Deadly))
+    summary = run_plan(Plan(Source("in"), settings, workers=1, chunk=4, slot=Deadly))
     check_deadly(summary, 7)
     assert summary["deaths"] == 3  # the unlucky one once, the poison in company and alone
     check_same(model)
@@ -376,6 +377,9 @@ def test_settings_that_cannot_be_are_one_line(here: Path, model: str) -> None:
 
 
 def on_ray(model: str, slot: type[Slot] = Slot, **options: object) -> dict:
+    import ray.cloudpickle
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # its processes cannot import the tests
     settings = Settings("out", model, device="cpu", retries=0)
     return run_plan(Plan(Source("in"), settings, ray="local", slot=slot, **options))  # type: ignore[arg-type]
 
@@ -391,6 +395,14 @@ def test_ray_data_does_what_one_process_does_and_replaces_a_killed_worker(here: 
     assert Path("seen").exists() and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     Path("in/bad.png").unlink()
     check_same(model)
+
+
+def test_what_ends_the_work_on_ray_is_one_line() -> None:
+    from restorevar.scaling.cluster import _cause
+
+    text = "died: ray::A.__init__()\n  File x\nrestorevar.errors.UserError: gone: no such model\n\n"
+    assert str(_cause(RuntimeError(text))) == "gone: no such model"
+    assert str(_cause(RuntimeError("died\nImportError: no x\n"))) == "the work on Ray ended: ImportError: no x"
 
 
 @long

@@ -77,7 +77,7 @@ class Cluster:
                 ledger.forget.remote([outcome.number for outcome in outcomes])
                 yield from outcomes
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            raise _cause(error) from None
 
     @property
     def _resources(self) -> dict[str, Any]:
@@ -140,11 +140,8 @@ def _listing(source: Source, shard_size: int, chunk_size: int) -> Any:
     return Listing()
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The UserError that a task met, if that is what it was."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, UserError):
-            return UserError(str(link))
-        link = getattr(link, "cause", None) or link.__cause__
-    return error
+def _cause(error: BaseException) -> UserError:
+    """What a task or an actor met, in a line: Ray gives it as the text of a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [line.partition("UserError: ")[2] for line in lines if "restorevar.errors.UserError: " in line]
+    return UserError(told[-1] if told else f"the work on Ray ended: {lines[-1]}")
