@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: The status, for counting, where nothing was answered: the client has gone.
 GONE = 499
+#: Seconds that a sender may pause: it holds a place meanwhile.
+IDLE = 30.0
 #: Photos of the greatest size that the page may send in one request.
 PAGE_PHOTOS = 16
 
@@ -152,7 +154,8 @@ def _name(host: str) -> str:
 
 
 def _held(receive: Receive, most: int, seconds: float) -> Receive:
-    """`receive`, which refuses a body of more than `most` bytes, or that takes more than `seconds`, as it comes."""
+    """`receive`, which refuses a body of more than `most` bytes, or that takes more than `seconds`, or pauses for
+    more than IDLE seconds, as it comes."""
     until = time.monotonic() + seconds
     size, ended = 0, False
 
@@ -161,9 +164,11 @@ def _held(receive: Receive, most: int, seconds: float) -> Receive:
         if ended:
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            left = min(until - time.monotonic(), IDLE)
+            message = await asyncio.wait_for(receive(), max(0.0, left))
         except (TimeoutError, asyncio.TimeoutError):
-            raise HTTPException(408, f"the request was not sent within {seconds:g} seconds") from None
+            told = f"the request was not sent within {seconds:g} seconds, or paused for {IDLE:g}"
+            raise HTTPException(408, told) from None
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             ended = not message.get("more_body", False)

@@ -99,7 +99,7 @@ def restore_routes(engine: Engine) -> APIRouter:
             **responses(
                 s400="There was an error parsing the body",
                 s401="a key is needed: X-API-Key, or Authorization: Bearer",
-                s408="the request was not sent within 300 seconds",
+                s408="the request was not sent within 300 seconds, or paused for 30",
                 s413="image: claims 60000 x 60000 pixels, above the limit of 50000000",
                 s415="image: is not an image of a known format (PNG, JPEG, WEBP, TIFF, BMP, AVIF)",
                 s422="fidelity: Input should be less than or equal to 1",
