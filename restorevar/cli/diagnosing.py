@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
 from .common import FAILED, app, fail, one_line, reporting
+
+if TYPE_CHECKING:
+    from ..diagnosis.weights import Head
 
 
 @app.command()
@@ -36,40 +40,45 @@ def diagnose(
             raise UserError("give photos, or --score and a folder of pairs")
 
         from ..data.manifest import check_place, write_json
-        from ..diagnosis import Diagnosis
-        from ..diagnosis import diagnose as look
         from ..diagnosis.weights import load_head, shipped_head
 
         head = shipped_head() if weights is None else load_head(weights)
+        if json is not None:
+            check_place(json)
         failures: list[str] = []
 
-        def told(message: str) -> None:
+        def tell(message: str) -> None:
             failures.append(message)
             fail(message, FAILED)
 
-        if json is not None:
-            check_place(json)
-        if score is not None:
-            from ..evaluation.diagnosing import figures, judge, tables
-
-            found: Any = figures(judge(score, lambda path: look(path, head), told))
-            typer.echo(tables(found))
-        else:
-            from ..batch import find_inputs
-
-            def entry(path: Path, diagnosis: Diagnosis) -> dict[str, object]:
-                typer.echo(one_line(f"{path}: {diagnosis}"))
-                return {"input": str(path), **diagnosis.as_json()}
-
-            found = []
-            for path in find_inputs(inputs or []):
-                try:
-                    found.append(entry(path, look(path, head)))
-                except UserError as error:
-                    told(str(error))
+        found = list(_look(inputs or [], head, tell)) if score is None else _score(score, head, tell)
         if json is not None:
             write_json(found, json)
         raise typer.Exit(FAILED if failures else 0)
+
+
+def _look(inputs: list[str], head: Head, tell: Callable[[str], None]) -> Iterator[dict[str, object]]:
+    """Photo after photo, each with its line; an entry for those that can be read."""
+    from ..batch import find_inputs
+    from ..diagnosis import diagnose
+
+    for path in find_inputs(inputs):
+        try:
+            diagnosis = diagnose(path, head)
+        except UserError as error:
+            tell(str(error))
+        else:
+            typer.echo(one_line(f"{path}: {diagnosis}"))
+            yield {"input": str(path), **diagnosis.as_json()}
+
+
+def _score(folder: Path, head: Head, tell: Callable[[str], None]) -> dict[str, Any]:
+    from ..diagnosis import diagnose
+    from ..evaluation.diagnosing import figures, judge, tables
+
+    found = figures(judge(folder, lambda path: diagnose(path, head), tell))
+    typer.echo(tables(found))
+    return found
 
 
 @app.command("train-diagnosis")
@@ -77,8 +86,8 @@ def train_diagnosis(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of clean photographs.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for weights and config.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 0,
-    examples: Annotated[int, typer.Option(min=1, help="Degraded examples of each photograph.")] = 8,
-    epochs: Annotated[int, typer.Option(min=1, help="How often the network sees each example.")] = 40,
+    examples: Annotated[int, typer.Option(min=1, help="Degraded examples of each photograph.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="How often the network sees each example.")] = 30,
     workers: Annotated[int, typer.Option(min=1, help="Processes that make and measure examples.")] = 2,
 ) -> None:
     """Train what `diagnose` tells from, on synthetic degradations of clean photographs, and choose its thresholds."""
