@@ -3,13 +3,13 @@
 ARG PYTHON=3.12.11-slim-bookworm
 
 FROM python:${PYTHON} AS build
-# Which build of torch: cpu, or the CUDA that it brings along: cu126, cu128, cu130.
-ARG TORCH=cpu
+# Where torch comes from. Empty: PyPI, whose build brings CUDA along and runs without a GPU, too. docs/docker.md: a smaller one.
+ARG TORCH_INDEX=
 ARG EXTRAS=serve,video
 RUN python -m venv /opt/restorevar
 ENV PATH=/opt/restorevar/bin:$PATH
 # Torch by itself first: this layer, by far the largest, stays when only the code has changed.
-RUN pip install --no-cache-dir --index-url "https://download.pytorch.org/whl/${TORCH}" "torch>=2.9,<2.14"
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch>=2.9,<2.14"
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY restorevar restorevar

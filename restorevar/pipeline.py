@@ -199,7 +199,7 @@ class Restorer:
             try:
                 results = self._run_model(torch.stack([to_tensor(photo.rgb) for photo in together]), window)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             else:
                 for photo, result in zip(together, results, strict=True):
@@ -284,7 +284,7 @@ class Restorer:
             try:
                 return self._restore_windows(rgb, dtype, window, progress, watch)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             # Here, not above: while the exception is handled, it keeps the tensors alive.
             self._make_room(window)
@@ -438,7 +438,7 @@ def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Only on CUDA has torch an exception of its own for it; on MPS and on the CPU the message tells."""
     signs = ("out of memory", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in str(error) for s in signs)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..acceleration import release
 from ..models import Model, OnScale, ScaleEvent
-from ..pipeline import _is_out_of_memory
+from ..pipeline import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class SharedModel:
                 self.windows += len(part)
                 continue
             except (RuntimeError, MemoryError) as error:
-                if len(part) == 1 or not _is_out_of_memory(error):
+                if len(part) == 1 or not is_out_of_memory(error):
                     raise
             # Here, not above: while the exception is handled, it keeps the tensors alive.
             self._make_room(len(part))
@@ -246,4 +246,4 @@ class _NobodyWaits(Exception):
 def _fail(call: _Call, error: Exception) -> None:
     """Without the frames where memory ran out: they would hold on to it while the caller tries with less."""
     if not call.future.done():
-        call.future.set_exception(error.with_traceback(None) if _is_out_of_memory(error) else error)
+        call.future.set_exception(error.with_traceback(None) if is_out_of_memory(error) else error)
