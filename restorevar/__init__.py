@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["RestoreVAR", "Restorer", "__version__", "available_models"]
 
 if TYPE_CHECKING:
