@@ -153,7 +153,7 @@ class Slot:
             ledger.end(item.number, outcome.as_json())
             yield outcome
             if "CUDA error" in (record.error or ""):  # this process can compute nothing more on its GPU
-                os._exit(os.EX_SOFTWARE)
+                os._exit(70)
 
     # ---------------------------------------------------------------------------------------------- one try
 
