@@ -121,6 +121,11 @@ def good() -> dict[str, bytes]:
         "webp": encoded(alpha, "WEBP", lossless=True),
         "webp lossy": encoded(color, "WEBP", exif=exif),
     }
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.png", found["png"])
+    found["jpeg and archive in one"] = found["jpeg"] + archive.getvalue()
+    found["png and page in one"] = found["png"] + b"<html><script>alert(1)</script></html>"
     if features.check("avif"):
         found["avif"] = encoded(color, "AVIF", speed=10)
     return found

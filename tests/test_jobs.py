@@ -551,14 +551,14 @@ def test_a_killed_service_keeps_its_promises(tiny: RestoreVAR, restorer: Restore
 
     save_model(tiny, tmp_path / "model")
     options = ["--no-page", "--device", "cpu", "--model", str(tmp_path / "model"), "--jobs", str(tmp_path / "jobs")]
-    sent = {f"{i}.png": png(i, 130, 90) for i in range(8)}
+    sent = {f"{i}.png": png(i, 100, 70) for i in range(6)}
     with Service(options) as service, httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as http:
         answer = http.post("/v1/jobs", files=[("files", file) for file in sent.items()])
         place = answer.headers["location"]
-        wait(lambda: "done" in {file["state"] for file in http.get(place).json()["files"]}, 60)
+        wait(lambda: "done" in {file["state"] for file in http.get(place).json()["files"]}, 120)
         service.kill()
     with Service(options) as service, httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as http:
-        wait(lambda: http.get(place).json()["state"] not in ("queued", "running"), 60)
+        wait(lambda: http.get(place).json()["state"] not in ("queued", "running"), 120)
         assert http.get(place).json()["state"] == "done"
         with zipfile.ZipFile(io.BytesIO(http.get(f"{place}/result").content)) as results:
             assert results.namelist() == list(sent)
@@ -569,7 +569,7 @@ def test_a_killed_service_keeps_its_promises(tiny: RestoreVAR, restorer: Restore
         assert service.left_files() == []
         assert service.end() == 0, service.output
     store = JobStore(tmp_path / "jobs")
-    assert set(store.counts()) <= {"done", "queued"} and sum(store.counts().values()) == 16
+    assert set(store.counts()) <= {"done", "queued"} and sum(store.counts().values()) == 12
     store.close()
 
 
