@@ -11,9 +11,7 @@ from .maps import fraction, gaussian_blur, resize, smooth_noise
 from .per_sample import between, chance, spread, uniform
 
 
-def low_light(
-    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
-) -> Tensor:
+def low_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None) -> Tensor:
     """A photograph taken with too little light: exposure, tone, colour cast, sensor noise, 8 bits.
 
     Darkness as in LOL (Wei et al., 2018): mean about 0.05 to 0.2 of full scale. Exposure and noise act on

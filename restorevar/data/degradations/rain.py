@@ -12,9 +12,7 @@ from .particles import scatter, splat, veil
 from .per_sample import between, chance, spread, uniform
 
 
-def rain(
-    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
-) -> Tensor:
+def rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None) -> Tensor:
     """Streaks in three distances, semi-transparent, and the mist of heavy rain.
 
     Strength 0.2 resembles Rain100L (few, thin streaks), 0.9 Rain100H (dense, bright, long; Yang et al.,

@@ -12,9 +12,7 @@ from .particles import scatter, splat, veil
 from .per_sample import between, spread, uniform
 
 
-def snow(
-    image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None
-) -> Tensor:
+def snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: Generator | None = None) -> Tensor:
     """Flakes in three sizes, irregular, out of focus or smeared, translucent, at times with a veil.
 
     The sizes follow Snow100K (Liu et al., 2018): small, medium and large particles.
