@@ -633,3 +633,27 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         result.exit_code == 2
         and "the service needs prometheus_client: pip install 'restorevar[serve]'" in result.stderr
     )
+
+
+def test_a_refusal_reaches_those_who_still_send(service: Service) -> None:
+    """A body that was not read must not cost the answer: 429 with Retry-After, not a connection reset."""
+    import uvicorn
+
+    application = service(bytes=64 << 20).app
+    for door in application.state.doors.values():
+        door.places = 0
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(application, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            with httpx.Client(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}") as http:
+                for size in (1_000, 300_000, 5_000_000):
+                    answer = http.post("/v1/restore", files={"image": ("a.png", bytes(size))}, timeout=WAIT)
+                    assert answer.status_code == 429 and answer.headers["retry-after"]
+        finally:
+            server.should_exit = True
+            thread.join(WAIT)
