@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 GONE = 499
 #: Seconds that a sender may pause: it holds a place meanwhile.
 IDLE = 30.0
-#: Of the body of a request that is refused: so much is taken in, and thrown away, before the answer.
-REFUSED_BYTES, REFUSED_SECONDS = 16 << 20, 5.0
 #: Photos of the greatest size that the page may send in one request.
 PAGE_PHOTOS = 16
 
@@ -98,7 +96,7 @@ class Gate:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if self.hosts is not None and (stranger := _stranger(scope, self.hosts)) is not None:
-            await _refuse(problem(403, stranger), scope, receive, send)
+            await problem(403, stranger)(scope, receive, send)
             return
         owner: str | None = ""
         if path.startswith(self.locked):
@@ -107,25 +105,25 @@ class Gate:
                 refusal = problem(
                     401, "a key is needed: X-API-Key, or Authorization: Bearer", {"WWW-Authenticate": "Bearer"}
                 )
-                await _refuse(refusal, scope, receive, send)
+                await refusal(scope, receive, send)
                 return
         scope.setdefault("state", {})["owner"] = owner
         door = self.doors.get(path) if scope["method"] == "POST" else None
         most = self._most(path) if door is None else door.bytes
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
-            await _refuse(problem(413, _too_large(most)), scope, receive, send)
+            await problem(413, _too_large(most))(scope, receive, send)
             return
         receive = _held(receive, most, self.engine.limits.seconds)
         if door is None:
             await self.app(scope, receive, send)
             return
         if not self.engine.is_open:
-            await _refuse(busy(Closed()), scope, receive, send)
+            await busy(Closed())(scope, receive, send)
             return
         if door.taken >= door.places:
             self.engine.count_refused()
-            await _refuse(busy(Busy(self.engine.retry_after)), scope, receive, send)
+            await busy(Busy(self.engine.retry_after))(scope, receive, send)
             return
         door.taken += 1
         try:
@@ -136,21 +134,6 @@ class Gate:
     def _most(self, path: str) -> int:
         """Bytes of a body that goes through no door; the page sends several photos at once."""
         return self.engine.limits.bytes * (1 if path.startswith("/v1") else PAGE_PHOTOS)
-
-
-async def _refuse(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers once the body has come, unless that is long in coming: a connection that is closed while the other side
-    still sends is reset, and the answer, which says when to come back, is lost with it."""
-    if b"expect" not in dict(scope["headers"]):  # else nothing is sent before we ask for it
-        until, size, more = time.monotonic() + REFUSED_SECONDS, 0, True
-        while more and size < REFUSED_BYTES:
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-            except (TimeoutError, asyncio.TimeoutError):
-                break
-            size += len(message.get("body", b""))
-            more = message["type"] == "http.request" and message.get("more_body", False)
-    await answer(scope, receive, send)
 
 
 def _stranger(scope: Scope, hosts: set[str]) -> str | None:

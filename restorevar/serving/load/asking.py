@@ -13,6 +13,8 @@ from PIL import Image
 
 from ...pipeline import Restorer
 
+#: Seconds after which an idle connection is made anew, as libraries do: servers close them, uvicorn after 5.
+STALE = 2.0
 #: Mean difference in levels of 255 that arithmetic in another order may make. Pictures differ by far more.
 TOLERANCE = 1.0
 
@@ -60,11 +62,14 @@ class Asker:
         self.port, self.pictures, self.timeout = port, pictures, timeout
         self._headers = {} if key is None else {"X-API-Key": key}
         self._connection: http.client.HTTPConnection | None = None
+        self._used = 0.0
 
     def ask(self, number: int, due: float | None = None) -> Answer:
         """Sends picture `number` to /v1/restore. `due`: the monotonic time when it should have been sent."""
         start = time.monotonic() if due is None else due
         body, kind = form(self.pictures[number].data)
+        if time.monotonic() - self._used > STALE:
+            self.close()
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
@@ -74,7 +79,8 @@ class Asker:
         except (OSError, http.client.HTTPException):
             self.close()
             return Answer(0, time.monotonic() - start, None, False)
-        seconds = time.monotonic() - start
+        self._used = time.monotonic()
+        seconds = self._used - start
         if response.will_close:
             self.close()
         right = self._is_right(number, data) if response.status == 200 else None
