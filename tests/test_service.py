@@ -637,7 +637,7 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_refusal_reaches_those_who_still_send(service: Service) -> None:
-    """A body that is not read does not cost the answer: 429 with Retry-After, no connection reset. uvicorn sees to it."""
+    """A body that is not read does not cost the answer: 429 with Retry-After, no reset. uvicorn sees to it."""
     import uvicorn
 
     application = service(bytes=64 << 20).app
