@@ -218,6 +218,7 @@ def test_from_pretrained_knows_what_it_loaded(tmp_path: Path, tiny: RestoreVAR) 
     assert (loaded.name, loaded.sha256) == (str(tmp_path), sha256)
     assert loaded.settings == {"device": "cpu", "dtype": "fp32", "tile": 64, "batch": 1} | {
         "fidelity": 0.5,
+        "strength": 1.0,
         "speed": "best",
     }
 
