@@ -25,6 +25,7 @@ def validation_images(
     return to_model(pairs.clean).to(device), to_model(pairs.degraded).to(device)
 
 
+@torch.no_grad()
 def gains(restore: Restore, source: PairSource, shape: Shape, device: torch.device, n: int = 12) -> dict[str, float]:
     """dB gained on the degraded crop per task; for clean crops, dB of what came out; SSIM and the mean gain.
 
