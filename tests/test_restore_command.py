@@ -116,6 +116,8 @@ def test_an_input_named_twice_is_one(here: Path) -> None:
 @pytest.mark.parametrize(
     "inputs, out, cause",
     [
+        ([""], "out", "empty name"),
+        (["a.png"], "", "empty name"),
         (["missing.png"], "out", "missing.png: no such file"),
         (["missing.png", "other.png"], "out", "none of the inputs"),
         (["x*.png"], "out", "matches no images"),

@@ -64,6 +64,8 @@ def plan_jobs(inputs: Sequence[str], out: str, writing: Writing) -> list[Job]:
     Raises UserError if nothing is found, if two inputs have one output, or if an output is an input (unless
     overwriting was asked for).
     """
+    if not out:
+        raise UserError("the output is an empty name; this folder is called .")
     folder = Path(out)
     found = list(dict.fromkeys(pair for text in inputs for pair in _expand(text, folder, is_media_path)))
     if not found or not any(source.exists() for source, _ in found):
@@ -86,6 +88,8 @@ def _expand(
     text: str, out: Path | None = None, wanted: Callable[[Path], bool] = is_image_path
 ) -> Iterator[tuple[Path, Path]]:
     """(file, its place below the output folder) of one INPUT."""
+    if not text:  # mostly a variable of a shell that is not set; it would mean all that lies here
+        raise UserError("an input is an empty name; this folder is called .")
     path = Path(text)
     if path.is_dir():
         yield from _images_below(path, out, wanted)
