@@ -41,8 +41,12 @@ def look(driver: Any, width: int = 1200, height: int = 900, scheme: str = "light
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 
-def find(driver: Any, selector: str) -> Any:
-    return driver.find_element("css selector", selector)
+def find(driver: Any, selector: str, seconds: float = 20.0) -> Any:
+    """The first; a page that is still being built may take its time."""
+    end = time.monotonic() + seconds
+    while not (found := all_of(driver, selector)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found[0] if found else driver.find_element("css selector", selector)
 
 
 def all_of(driver: Any, selector: str) -> Any:
