@@ -304,7 +304,8 @@ class Visit:
             item.sentence = words.done(restored)
             item.state, item.share, item.preview = "done", 1.0, None
         for name in old:
-            (place / name).unlink(missing_ok=True)
+            if not name.startswith("thumb"):  # a browser may only now ask for it; it is small, and goes with the visit
+                (place / name).unlink(missing_ok=True)
 
 
 class _Watcher:
