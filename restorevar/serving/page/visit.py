@@ -304,8 +304,7 @@ class Visit:
             item.sentence = words.done(restored)
             item.state, item.share, item.preview = "done", 1.0, None
         for name in old:
-            if not name.startswith("thumb"):  # a browser may only now ask for it; it is small, and goes with the visit
-                (place / name).unlink(missing_ok=True)
+            (place / name).unlink(missing_ok=True)
 
 
 class _Watcher:
