@@ -107,8 +107,7 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
             chromium.switch_to.window(handle)
             chromium.close()
     chromium.switch_to.window(first)
-    # A thumbnail that was replaced before the browser asked for it is gone: known, and harmless.
-    assert [entry for entry in chromium.get_log("browser") if "/thumb-0.webp" not in entry["message"]] == []
+    assert chromium.get_log("browser") == []
     assert [url for url in requests(chromium) if not url.startswith((address, "data:", "blob:", "about:"))] == []
 
 

@@ -93,6 +93,16 @@ def test_the_result_is_written_in_kind(visit, engine, tmp_path):
     assert located(visit, photo["before"]).is_file() and Image.open(located(visit, photo["after"])).size == (64, 64)
 
 
+def test_for_a_replaced_picture_comes_the_one_in_its_place(visit, tmp_path):
+    (photo,) = restored(visit, save(tmp_path / "a.png"))
+    folder, _, current = photo["thumb"].rpartition("/")
+    assert current == "thumb-1.webp" and not located(visit, photo["thumb"]).with_name("thumb-0.webp").exists()
+    assert located(visit, f"{folder}/thumb-0.webp") == located(visit, photo["thumb"])
+    for wrong in ("thumb-2.webp", "thumb-.webp", "thumb--1.webp", "other-0.webp", "before-x.webp"):
+        with pytest.raises(KeyError):
+            located(visit, f"{folder}/{wrong}")
+
+
 def test_sixteen_bits_and_transparency_stay(visit, tmp_path):
     rgba = np.random.default_rng(0).integers(0, 255, (64, 70, 4), dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "a.png")

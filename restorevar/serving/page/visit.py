@@ -159,12 +159,18 @@ class Visit:
         return self._follower == number
 
     def file(self, id: str, name: str) -> tuple[Path, str | None]:
-        """A file of one photo, and the name for keeping it if it is the result. KeyError for any other."""
+        """A file of one photo, and the name for keeping it if it is the result. KeyError for any other.
+
+        For a picture that was replaced, perhaps before the browser asked for it, the one in its place.
+        """
         item = self._items[id]
         if name == item.stored:
             return self.folder / id / name, item.file
         if name in item.pictures.values():
             return self.folder / id / name, None
+        kind, _, version = name.removesuffix(".webp").rpartition("-")
+        if kind in item.pictures and version.isdecimal() and int(version) < item.version:
+            return self.folder / id / item.pictures[kind], None
         raise KeyError(name)
 
     def pack(self) -> Path:
