@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from restorevar.data.degradations import (
     DEGRADATIONS,
+    VARIANTS,
     blur,
     haze,
     jpeg,
@@ -25,6 +26,8 @@ from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.errors import UserError
 
 TASKS = list(DEGRADATIONS)
+#: The engine's own five and, by "other", their simpler models.
+MAKERS = DEGRADATIONS | {f"other {name}": make for name, make in VARIANTS.items()}
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -46,34 +49,34 @@ def psnr_to(clean_B3HW: Tensor, other_B3HW: Tensor) -> float:
     return float((-10 * errors_B.log10()).mean())
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", list(MAKERS))
 def test_keeps_shape_and_range_and_leaves_the_input_alone(task: str, photos_B3HW: Tensor) -> None:
     before_B3HW = photos_B3HW.clone()
     strength_B = torch.linspace(0, 1, len(photos_B3HW))
-    result_B3HW = DEGRADATIONS[task](photos_B3HW, strength_B, seeded())
+    result_B3HW = MAKERS[task](photos_B3HW, strength_B, seeded())
     assert result_B3HW.shape == photos_B3HW.shape
     assert result_B3HW.dtype == torch.float32
     assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
     assert torch.equal(photos_B3HW, before_B3HW)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", list(MAKERS))
 def test_the_seed_decides_everything(task: str, photos_B3HW: Tensor) -> None:
     strength_B = torch.full((len(photos_B3HW),), 0.6)
     torch.manual_seed(1)
-    first = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(7))
+    first = MAKERS[task](photos_B3HW, strength_B, seeded(7))
     torch.manual_seed(2)  # the global generator must not matter
-    second = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(7))
-    other = DEGRADATIONS[task](photos_B3HW, strength_B, seeded(8))
+    second = MAKERS[task](photos_B3HW, strength_B, seeded(7))
+    other = MAKERS[task](photos_B3HW, strength_B, seeded(8))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", list(MAKERS))
 def test_more_strength_takes_the_image_further_from_clean(task: str, photos_B3HW: Tensor) -> None:
     clean_B3HW = photos_B3HW.repeat(3, 1, 1, 1)
     levels = [
-        psnr_to(clean_B3HW, DEGRADATIONS[task](clean_B3HW, torch.full((24,), strength), seeded(3)))
+        psnr_to(clean_B3HW, MAKERS[task](clean_B3HW, torch.full((24,), strength), seeded(3)))
         for strength in (0.0, 0.35, 0.7, 1.0)
     ]
     assert all(weak > strong + 0.3 for weak, strong in itertools.pairwise(levels)), levels
@@ -81,7 +84,7 @@ def test_more_strength_takes_the_image_further_from_clean(task: str, photos_B3HW
 
 @settings(max_examples=40, deadline=None)
 @given(
-    task=st.sampled_from(TASKS),
+    task=st.sampled_from(list(MAKERS)),
     height=st.integers(8, 41),
     width=st.integers(8, 41),
     strength=st.floats(0, 1),
@@ -89,7 +92,7 @@ def test_more_strength_takes_the_image_further_from_clean(task: str, photos_B3HW
 )
 def test_any_size_from_eight_pixels_on(task: str, height: int, width: int, strength: float, seed: int) -> None:
     image_B3HW = torch.rand(2, 3, height, width, generator=seeded(seed))
-    result_B3HW = DEGRADATIONS[task](image_B3HW, torch.full((2,), strength), seeded(seed))
+    result_B3HW = MAKERS[task](image_B3HW, torch.full((2,), strength), seeded(seed))
     assert result_B3HW.shape == image_B3HW.shape
     assert torch.isfinite(result_B3HW).all()
     assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
@@ -199,8 +202,24 @@ def test_shares_of_the_train_mix() -> None:
     _, tasks = degrade(torch.rand(600, 3, 8, 8, generator=seeded()), "train", seeded())
     share = {task: tasks.count(task) / len(tasks) for task in set(tasks)}
     assert 0.14 < share["haze"] < 0.26
-    assert 0.02 < share["clean"] < 0.11
+    assert 0.05 < share["clean"] < 0.18
     assert 0.02 < sum(part for task, part in share.items() if "+" in task) < 0.11
+
+
+def test_some_are_made_by_the_variant_and_all_of_them_where_the_mix_says_so() -> None:
+    image_B3HW = photo_13HW(48, 48).repeat(64, 1, 1, 1)
+    made = {
+        share: degrade(image_B3HW, Mix(weights={"lowlight": 1}, variants=share), seeded(4))[0] for share in (0, 0.5, 1)
+    }
+    plain = degrade(image_B3HW, Mix(weights={"lowlight": 1}), seeded(4))[0]
+    assert torch.equal(made[0], plain)  # and the chance of the fixed test pairs is not spent on variants
+    assert not torch.equal(made[0.5], made[0]) and not torch.equal(made[0.5], made[1])
+
+
+def test_a_mix_without_a_task_has_none_of_its_company_either() -> None:
+    left = MIXES["train"].without("lowlight").weights
+    assert "haze+rain" in left and not any("lowlight" in task for task in left)
+    assert Mix(weights={"haze": 1}).without("haze").weights == {"clean": 1.0}
 
 
 def test_one_task_by_name_in_either_order() -> None:

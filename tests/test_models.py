@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from itertools import pairwise
 
@@ -122,6 +123,34 @@ def test_new_fidelity_branch_keeps_the_input():
     torch.testing.assert_close(model.restore(degraded, fidelity=1.0), degraded)
     half = (degraded + model.restore(degraded, fidelity=0.0)) / 2
     torch.testing.assert_close(model.restore(degraded, fidelity=0.5), half, atol=0.02, rtol=0)
+
+
+def test_the_branch_follows_the_restored_latent_where_it_is_shown(tiny):
+    """Not at first: what it has learned by itself is kept until it learns better."""
+    model = copy.deepcopy(tiny)
+    torch.nn.init.normal_(model.fidelity.detail.weight)
+    for block in model.fidelity.middle:
+        torch.nn.init.normal_(block.project1.scale)
+    degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
+    torch.nn.init.zeros_(model.fidelity.from_latent.weight)
+    with torch.inference_mode():
+        blind = model.fidelity.alone(degraded, latent)
+        assert torch.equal(blind, model.fidelity.alone(degraded, -latent))
+        torch.nn.init.normal_(model.fidelity.from_latent.weight)
+        assert not torch.equal(model.fidelity.alone(degraded, latent), model.fidelity.alone(degraded, -latent))
+
+
+def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny):
+    model = copy.deepcopy(tiny)
+    torch.nn.init.normal_(model.fidelity.detail.weight, std=0.05)
+    degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
+    with torch.inference_mode():
+        alone = model.fidelity.alone(degraded, latent).clamp(-1, 1)
+        assert not torch.allclose(model.decode(latent, degraded, 1.0), alone, atol=1e-3)
+        model.fidelity.leave_decoder_alone()
+        torch.testing.assert_close(model.decode(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)
+        half = (alone + model.decode_unclamped(latent, degraded, 0.0)) / 2
+        torch.testing.assert_close(model.decode_unclamped(latent, degraded, 0.5), half, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("fidelity", [-0.1, 1.5])

@@ -90,35 +90,22 @@ def draw_cut(photo: tuple[int, int], height: int, width: int, geometry: Geometry
 
 
 class PhotoPool:
-    """Random crops from clean photographs.
+    """Random crops from clean photographs."""
 
-    `min_mean` passes over photos darker than this mean of 255: a night scene is no target for low light.
-    """
-
-    def __init__(self, files: Sequence[Path], min_mean: float = 0.0, geometry: Geometry = "scene"):
+    def __init__(self, files: Sequence[Path], geometry: Geometry = "scene"):
         if not files:
             raise UserError("no photographs to cut from")
-        self.files, self.min_mean, self.geometry = list(files), min_mean, geometry
+        self.files, self.geometry = list(files), geometry
         self.pixels = Pixels()
-        self.too_dark: dict[Path, bool] = {}
 
     def crop(self, height: int, width: int, generator: Generator) -> Tensor:
         """(3, height, width) float32 in [0, 1]; all choices are the generator's."""
         for _ in range(100):
             path = self.files[_below(len(self.files), generator)]
             for photo in self.pixels.try_all(path) or ():
-                if not self._is_too_dark(path, photo):
-                    cut = draw_cut((photo.shape[1], photo.shape[2]), height, width, self.geometry, generator)
-                    return cut(photo, height, width)
-        raise UserError(
-            f"hardly any of {len(self.files)} photographs below {self.files[0].parent} can be used: "
-            f"they are unreadable, or darker than {self.min_mean:.0f} of 255 on the mean"
-        )
-
-    def _is_too_dark(self, path: Path, photo: Tensor) -> bool:
-        if self.min_mean and path not in self.too_dark:
-            self.too_dark[path] = float(photo[:, ::4, ::4].float().mean()) < self.min_mean
-        return self.too_dark.get(path, False)
+                cut = draw_cut((photo.shape[1], photo.shape[2]), height, width, self.geometry, generator)
+                return cut(photo, height, width)
+        raise UserError(f"hardly any of {len(self.files)} photographs below {self.files[0].parent} can be read")
 
 
 def _uniform(generator: Generator) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
-from restorevar.data.degradations import DEGRADATIONS, jpeg
+from restorevar.data.degradations import DEGRADATIONS, VARIANTS, jpeg
 from restorevar.errors import UserError
 
 CLEAN = "clean"
@@ -22,6 +22,7 @@ class Mix:
                         joined by "+", applied in the order of DEGRADATIONS whatever the order in the name
     strength            range from which strength is drawn evenly, per sample and degradation
     combined_strength   factor on strength where several degradations meet, lest nothing be left to see
+    variants            share of the degradations made by a simpler model (degradations/variants.py)
     jpeg_probability    share of the degraded samples saved as JPEG afterwards
     jpeg_clean          the same share among the clean samples
     jpeg_quality        range from which the quality is drawn evenly
@@ -30,6 +31,7 @@ class Mix:
     weights: Mapping[str, float]
     strength: tuple[float, float] = (0.0, 1.0)
     combined_strength: float = 0.75
+    variants: float = 0.0
     jpeg_probability: float = 0.0
     jpeg_clean: float = 0.0
     jpeg_quality: tuple[int, int] = (70, 98)
@@ -37,6 +39,11 @@ class Mix:
     def __post_init__(self) -> None:
         for task in self.weights:
             _parts(task)
+
+    def without(self, name: str) -> Mix:
+        """The same without the tasks in which this degradation has a part; clean samples where nothing is left."""
+        weights = {task: weight for task, weight in self.weights.items() if name not in _parts(task)}
+        return replace(self, weights=weights or {CLEAN: 1.0})
 
 
 def _parts(task: str) -> list[str]:
@@ -61,8 +68,9 @@ MIXES = {
             "lowlight+blur": 1.5,
             "rain+lowlight": 0.75,
             "haze+lowlight": 0.75,
-            CLEAN: 9,
+            CLEAN: 12,
         },
+        variants=0.3,
         jpeg_probability=0.33,
         jpeg_clean=0.1,
     ),
@@ -115,8 +123,20 @@ def _apply(task: str, image_S3HW: Tensor, mix: Mix, generator: Generator) -> Ten
     factor = mix.combined_strength if len(parts) > 1 else 1.0
     for name in parts:
         strength_S = _draw_strengths(mix, len(image_S3HW), generator)
-        image_S3HW = DEGRADATIONS[name](image_S3HW, factor * strength_S, generator)
+        image_S3HW = _degrade_each(name, image_S3HW, factor * strength_S, mix.variants, generator)
     return _jpeg_some(image_S3HW, mix.jpeg_probability if parts else mix.jpeg_clean, mix, generator)
+
+
+def _degrade_each(name: str, image_S3HW: Tensor, strength_S: Tensor, variants: float, generator: Generator) -> Tensor:
+    """One degradation, for some of the samples its variant. Without variants none of the chance is spent on them."""
+    if not variants:
+        return DEGRADATIONS[name](image_S3HW, strength_S, generator)
+    other_S = torch.rand(len(image_S3HW), generator=generator) < variants
+    result_S3HW = torch.empty_like(image_S3HW)
+    for make, chosen_S in ((DEGRADATIONS[name], ~other_S), (VARIANTS[name], other_S)):
+        if chosen_S.any():
+            result_S3HW[chosen_S] = make(image_S3HW[chosen_S], strength_S[chosen_S], generator)
+    return result_S3HW
 
 
 def _draw_strengths(mix: Mix, count: int, generator: Generator) -> Tensor:

@@ -69,19 +69,26 @@ class Source:
 
 
 class Synthetic:
-    """Clean photographs of a folder, degraded on the fly."""
+    """Clean photographs of a folder, degraded on the fly.
+
+    What is dark by nature is no target for low light: crops below `min_mean` of 255 are degraded otherwise or stay
+    clean. They are worth having: from them a network learns that dusk and night are to be left alone.
+    """
 
     def __init__(self, root: Path, mix: Mix, geometry: Geometry, min_mean: float = 50.0):
         files = find_photos(root)
         held_out = files[VALIDATION_EVERY - 1 :: VALIDATION_EVERY] or files[-1:]
         training = sorted(set(files) - set(held_out)) or files
-        self.root, self.files, self.mix = root, files, mix
-        self.training = PhotoPool(training, min_mean, geometry)
+        self.root, self.files, self.mix, self.min_mean = root, files, mix, min_mean
+        self.mix_for_dark = mix.without("lowlight")
+        self.training = PhotoPool(training, geometry)
         self.held_out = PhotoPool(held_out)
         self.size = len(training)
 
     def pair(self, height: int, width: int, generator: Generator) -> tuple[Tensor, Tensor, str]:
-        return self._degraded(self.training.crop(height, width, generator), self.mix, generator)
+        crop = self.training.crop(height, width, generator)
+        dark = float(crop.mean()) * 255 < self.min_mean
+        return self._degraded(crop, self.mix_for_dark if dark else self.mix, generator)
 
     def clean(self, height: int, width: int, generator: Generator) -> Tensor:
         return _to_u8(self.training.crop(height, width, generator))

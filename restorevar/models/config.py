@@ -171,7 +171,8 @@ class FidelityConfig:
     """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py).
 
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
-    number also serving the levels after it; `middle` those at the latent's resolution.
+    number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
+    looks at the restored latent.
     """
 
     width: int = 32
@@ -179,6 +180,7 @@ class FidelityConfig:
     middle: int = 8
     decoder: tuple[int, ...] = (1,)
     default_weight: float = 1.0
+    latent: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
@@ -283,7 +285,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(),
+        fidelity=FidelityConfig(latent=True),
         rollout="expected",
     )
 
@@ -297,7 +299,7 @@ def debug() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=2, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
-        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1),
+        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1, latent=True),
     )
 
 

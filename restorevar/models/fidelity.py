@@ -1,8 +1,9 @@
 """Fidelity branch, ours: what the latent cannot hold is taken from the degraded image itself.
 
 The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here a U-Net
-looks at the degraded image, and its features enter the decoder at each resolution through gated convolutions whose last
-layer starts at zero. A weight W in [0, 1] scales them; W = 0 is exactly the paper's path.
+looks at the degraded image and, at its coarsest resolution, at the restored latent; its features enter the decoder at
+each resolution through gated convolutions whose last layer starts at zero. A weight W in [0, 1] scales them; W = 0 is
+exactly the paper's path.
 """
 
 from __future__ import annotations
@@ -24,19 +25,25 @@ class GatedFusion(nn.Module):
         self.norm = norm_layer(norm, width + width_degraded)
         self.mix = nn.Conv2d(width + width_degraded, 2 * width, kernel, padding=kernel // 2)
         self.out = nn.Conv2d(width, width_out, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
         self.start_at([0.0] * width_out)
 
     def start_at(self, bias: list[float]) -> None:
-        """What an untrained fusion gives, per channel, whatever it is shown."""
-        self.out.bias = nn.Parameter(torch.tensor(bias))
+        """Give this from now on, per channel, whatever is shown."""
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.weight)
+        with torch.no_grad():
+            self.out.bias.copy_(torch.tensor(bias))
 
     def forward(self, h_BCHW: Tensor, degraded_BCHW: Tensor) -> Tensor:
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
 class FidelityBranch(NAFUNet):
-    """Looks at the degraded image and offers its features to the decoder, level by level."""
+    """Looks at the degraded image and offers its features to the decoder, level by level.
+
+    Where the config says so it is also shown the restored latent: what the tokens say of tone, and of what lies below
+    the haze, decides for the detail too. Else the branch restores by itself and hardly follows them (docs/log.md).
+    """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
         levels = len(vqvae.widths) - 1
@@ -51,30 +58,48 @@ class FidelityBranch(NAFUNet):
         # In image space: how much of the input to keep per pixel and channel, and what to add to it.
         # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
         self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
-        self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
+        self.from_latent: nn.Conv2d | None = None
+        if config.latent:
+            self.from_latent = nn.Conv2d(vqvae.latent_channels, config.width * 2**levels, 1)
+            nn.init.zeros_(self.from_latent.weight)
+            nn.init.zeros_(self.from_latent.bias)  # type: ignore[arg-type]
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
         self.detail = nn.Conv2d(config.width, pixels, 3, padding=1)
         nn.init.zeros_(self.detail.weight)
         nn.init.zeros_(self.detail.bias)  # type: ignore[arg-type]
+        self.leave_decoder_alone()
 
-    def alone(self, degraded_B3HW: Tensor) -> Tensor:
+    def leave_decoder_alone(self) -> None:
+        """Start the fusions anew: nothing enters the decoder, and at W = 1 the image is that of `alone`."""
+        for fusion in self.fusions:
+            fusion.start_at([0.0] * fusion.out.out_channels)  # type: ignore[operator, union-attr]
+        pixels = self.detail.out_channels
+        self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
+
+    def seen(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> list[Tensor]:
+        """Features at each resolution, finest first, of the degraded image and its restored latent."""
+        if self.from_latent is None:
+            return self.features(degraded_B3HW)
+        return self.features(degraded_B3HW, self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype)))
+
+    def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> Tensor:
         """What the branch makes of the degraded image without a decoder, not clamped: for its first training."""
-        detail = F.pixel_shuffle(self.detail(self.features(degraded_B3HW)[0]), self.patch)
+        detail = F.pixel_shuffle(self.detail(self.seen(degraded_B3HW, latent_BCHW)[0]), self.patch)
         return degraded_B3HW.float() + detail.float()
 
-    def injector(self, degraded_B3HW: Tensor, weight: float) -> FidelityInjector:
-        """The degraded image's features, ready for one pass of the decoder."""
-        return FidelityInjector(self, degraded_B3HW, weight)
+    def injector(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float) -> FidelityInjector:
+        """The features, ready for one pass of the decoder."""
+        return FidelityInjector(self, degraded_B3HW, latent_BCHW, weight)
 
 
 class FidelityInjector:
     """Called by the decoder after each level's blocks; `finish` then blends in image space."""
 
-    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, weight: float):
+    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float):
         self.branch = branch
         self.degraded_B3HW = degraded_B3HW
         self.weight = weight
-        self.features = branch.features(degraded_B3HW)
+        self.features = branch.seen(degraded_B3HW, latent_BCHW)
         self.last: Tensor | None = None
 
     def __call__(self, level: int, h: Tensor) -> Tensor:

@@ -84,13 +84,18 @@ class NAFUNet(nn.Module):
         self.ups = nn.ModuleList(_up(w) for w in widths[1:])
         self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
 
-    def features(self, image_B3HW: Tensor) -> list[Tensor]:
-        """What the decoder makes at each resolution, finest first; the last is the middle's."""
+    def features(self, image_B3HW: Tensor, for_middle: Tensor | None = None) -> list[Tensor]:
+        """What the decoder makes at each resolution, finest first; the last is the middle's.
+
+        `for_middle` (B, C, H, W) at the coarsest resolution is added to what the middle is given.
+        """
         h = self.conv_in(F.pixel_unshuffle(image_B3HW.to(self.conv_in.weight.dtype), self.patch))
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):
             skips.append(blocks(h))
             h = down(skips[-1])
+        if for_middle is not None:
+            h = h + for_middle
         found = [self.middle(h)]
         for i in reversed(range(len(skips))):
             found.append(self.decoder[i](self.ups[i](found[-1]) + skips[i]))

@@ -121,7 +121,7 @@ class RestoreVAR(nn.Module):
         weight = self.fidelity_weight(fidelity)
         if self.fidelity is None or weight == 0:
             return self.vqvae.decode_unclamped(latent_BCHW)
-        injector = self.fidelity.injector(degraded_B3HW, weight)
+        injector = self.fidelity.injector(degraded_B3HW, latent_BCHW, weight)
         return injector.finish(self.vqvae.decode_unclamped(latent_BCHW, injector))
 
     def fidelity_weight(self, fidelity: float | None) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data.pairs import seeded, to_model
 from ..models import RestoreVAR
 from .image_loss import ImageLoss
-from .replay import Replay, Sample, Shapes, dice_below
+from .replay import Make, Replay, Sample, Shapes, dice_below
 from .rollouts import restoring, rollout_samples
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import gains, preview
@@ -36,8 +36,11 @@ class OnRollouts(Stage):
         self.source, self.device = setting.source, setting.device
         self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic
-        make = rollout_samples(model, setting.device, images=True)
-        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=600, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, self.samples(model), self.shapes, size=600, reuse=self.reuse)
+
+    def samples(self, model: RestoreVAR) -> Make:
+        """What the pool holds: images and latents."""
+        return rollout_samples(model, self.device, images=True)
 
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)

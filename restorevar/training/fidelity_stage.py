@@ -12,35 +12,64 @@ from ..models.fidelity import FidelityBranch
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
 from .losses import psnr
-from .regression_stage import RegressionStage
-from .rollouts import restoring
-from .trainer import Preview
+from .replay import Make, Sample, Shapes
+from .rollouts import refined_samples, restoring
+from .trainer import Preview, Setting
 from .validation import gains, preview
 
 
 @dataclass
-class BranchStage(RegressionStage):
-    """The branch by itself first, as a regression: many cheap steps before the dear ones with rollouts and decoder.
+class BranchStage(OnRollouts):
+    """The branch by itself first, as a regression that is shown the latent of a frozen rollout.
 
-    Together from the start, the branch had learned less after the same time (docs/log.md).
+    Many cheap steps before the dear ones with the decoder: together from the start, the branch had learned less after
+    the same time (docs/log.md).
     """
 
+    shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0, (384, 384): 0.1})
+    reuse: int = 10
+    crop: tuple[int, ...] = (128, 128, 192, 256)
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
     name: str = "branch"
+
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        super().setup(model, setting)
+        _branch(model).leave_decoder_alone()  # what it was given before comes from features that change now
+
+    def samples(self, model: RestoreVAR) -> Make:
+        return refined_samples(model, self.device)
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         branch = _branch(model)
-        return [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
+        parts = [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
+        return [*parts, *([] if branch.from_latent is None else [branch.from_latent])]
 
-    def run(self, model: RestoreVAR, degraded: Tensor) -> Tensor:
-        return _branch(model).alone(degraded)
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        batch = self._batch(step, turn)
+        parts = self._cut(batch, batch["refined"], model.config.vqvae.downsample, step)
+        output = _branch(model).alone(parts["degraded"], parts["refined"])
+        judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
+        return {"loss": judged.pop("image"), "gain": _gain(output, parts), **judged}
 
-    def last_layer(self, model: RestoreVAR) -> Tensor:
-        return _branch(model).detail.weight
+    def validate(self, model: RestoreVAR) -> dict[str, float]:
+        return gains(restoring(model, 1.0), self.source, next(iter(self.shapes)), self.device)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_gain"]
+
+    def preview(self, model: RestoreVAR) -> Preview:
+        return preview([restoring(model, 1.0)], self.source, next(iter(self.shapes)), self.device)
 
 
 def _branch(model: RestoreVAR) -> FidelityBranch:
     assert model.fidelity is not None, "this model has no fidelity branch"
     return model.fidelity
+
+
+def _gain(output: Tensor, parts: Sample) -> Tensor:
+    """dB gained, on the mean of the batch; clean samples count as if their input had 50 dB."""
+    before = psnr(parts["degraded"], parts["clean"]).clamp_max(50)
+    return (psnr(output.detach(), parts["clean"]) - before).mean()
 
 
 @dataclass
@@ -73,9 +102,7 @@ class FidelityStage(OnRollouts):
         loss = judged.pop("image") + self.latent_weight * latent_l1
         if papers_path:
             return {"loss": loss, "latent_l1": latent_l1}
-        before = psnr(parts["degraded"], parts["clean"]).clamp_max(50)  # clean samples: else they are all one sees
-        gain = (psnr(output, parts["clean"]) - before).mean()
-        return {"loss": loss, "latent_l1": latent_l1, "gain": gain, **judged}
+        return {"loss": loss, "latent_l1": latent_l1, "gain": _gain(output, parts), **judged}
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         shape = next(iter(self.shapes))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models import Model
 from .discriminator import Adversary, PatchDiscriminator
-from .losses import gradient_l1, ssim
+from .losses import gradient_l1, psnr, ssim
 from .perceptual import build_perceptual
 from .trainer import Setting
 
@@ -19,6 +19,8 @@ from .trainer import Setting
 class ImageLoss:
     """Weights of the parts; 0 leaves a part out.
 
+    `psnr` (NAFNet's loss) weighs each image by how little is wrong with it: without it the nearly clean ones, which
+    ask for small changes, hardly count beside the dark and hazy ones.
     `perceptual_kind`: none, encoder (the frozen VQVAE encoder's features), vgg or lpips (with `perceptual_weights`, a
     local file, or torchvision to download them). `adversarial` is a share of the other losses' gradient (VQGAN eq. 7)
     where `adaptive`, heard from `adversarial_start` steps on; `feature_matching` beside it.
@@ -26,6 +28,8 @@ class ImageLoss:
 
     l1: float = 1.0
     mse: float = 0.0
+    psnr: float = 0.0
+    psnr_most: float = 34.0  #: dB; by then an image hardly counts any more
     ssim: float = 0.0
     edges: float = 0.0
     perceptual: float = 0.0
@@ -76,6 +80,8 @@ class Judge:
         if weights.mse:
             parts["mse"] = F.mse_loss(output.float(), clean)
             total = total + weights.mse * parts["mse"]
+        if weights.psnr:
+            total = total - weights.psnr * psnr(output, clean, weights.psnr_most).mean()
         if weights.ssim:
             parts["ssim"] = ssim(output, clean)
             total = total + weights.ssim * (1 - parts["ssim"])

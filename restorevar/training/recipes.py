@@ -89,7 +89,7 @@ def _paper(window: int) -> list[Stage]:
         RefinerStage(Schedule(lr=1e-4, batch=48, epochs=50, **hourly), shapes=shapes, reuse=1),
         DecoderStage(Schedule(lr=1e-4, batch=16, epochs=10, **hourly), shapes=shapes, loss=judged, reuse=1, rollouts=0),
         # Ours; only where the model is given the branch: --set model.fidelity.width=32.
-        BranchStage(Schedule(lr=1e-3, batch=32, epochs=10, ema=0.999, **hourly)),
+        BranchStage(Schedule(lr=1e-3, batch=32, epochs=10, ema=0.999, **hourly), shapes=shapes),
         FidelityStage(Schedule(lr=2e-4, batch=16, epochs=10, ema=0.999, **hourly), shapes=shapes, crop=(256,)),
     ]
 
@@ -156,7 +156,7 @@ def debug() -> list[Stage]:
         TransformerStage(schedule, shapes=shape, self_rollout=0.5, label_smoothing=0.05),
         RefinerStage(schedule, shapes=shape),
         DecoderStage(schedule, shapes=shape, loss=every),
-        BranchStage(schedule, shapes=shape, validation_side=32),
+        BranchStage(schedule, shapes=shape, crop=(16,)),
         FidelityStage(schedule, shapes=shape, crop=(16,)),
     ]
 

@@ -1,6 +1,6 @@
 """Regression stage: the yardstick learns the clean image from the degraded one directly (models/regression.py).
 
-The same pairs, the same losses as the fidelity stage, the same validation crops: what differs is the method.
+The same pairs, the same losses as the branch stage, the same validation crops: what differs is the method.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RegressionStage(Stage[Any]):
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(128, 128): 0.5, (192, 192): 0.25, (256, 256): 0.25})
     reuse: int = 2
-    loss: ImageLoss = field(default_factory=lambda: ImageLoss(ssim=0.05, edges=0.3))
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
     validation_side: int = 256  #: as the fidelity stage of `compact`, to be compared with it
     name: str = "regression"
 
@@ -43,8 +43,8 @@ class RegressionStage(Stage[Any]):
     def losses(self, model: Any, step: int, turn: int) -> dict[str, Tensor]:
         batch = self.replay.batch(step, turn)
         clean, degraded = (to_model(batch[name].to(self.device)) for name in ("clean", "degraded"))
-        output = self.run(model, degraded)
-        judged = self.judge(output, clean, self.last_layer(model), step)
+        output = model(degraded)
+        judged = self.judge(output, clean, model.conv_out.weight, step)
         before = psnr(degraded, clean).clamp_max(50)  # clean samples: else they are all one sees
         gain = (psnr(output.detach(), clean) - before).mean()
         return {"loss": judged.pop("image"), "gain": gain, **judged}
@@ -61,16 +61,8 @@ class RegressionStage(Stage[Any]):
     def preview(self, model: Any) -> Preview:
         return preview([self._restoring(model)], self.source, self._shape, self.device)
 
-    def run(self, model: Any, degraded: Tensor) -> Tensor:
-        """What is trained, (B, 3, H, W) not clamped."""
-        return model(degraded)
-
-    def last_layer(self, model: Any) -> Tensor:
-        """The weight that makes the image."""
-        return model.conv_out.weight
-
     def _restoring(self, model: Any) -> Restore:
-        return lambda degraded: self.run(model, degraded).clamp(-1, 1)
+        return lambda degraded: model(degraded).clamp(-1, 1)
 
     @property
     def _shape(self) -> Shape:

@@ -33,6 +33,17 @@ def rollout_samples(model: RestoreVAR, device: torch.device, images: bool) -> Ma
     return make
 
 
+def refined_samples(model: RestoreVAR, device: torch.device) -> Make:
+    """Pairs -> the pairs themselves and the refined latent of the degraded image ("refined")."""
+
+    def make(pairs: Pairs) -> Sample:
+        with torch.no_grad():
+            refined = model.refine(*rollout(model, to_model(pairs.degraded).to(device)))
+        return {"refined": refined.float(), "clean": pairs.clean, "degraded": pairs.degraded}
+
+    return make
+
+
 def restoring(model: RestoreVAR, fidelity: float | None) -> Restore:
     """The whole path of the model in training, as a function of the degraded images."""
 

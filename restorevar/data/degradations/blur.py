@@ -23,7 +23,7 @@ def blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor
     gamma_B = torch.where(chance(batch, 0.5, generator), 2.2, 1.0)
     light_B3HW = image_B3HW.clamp(min=1e-6) ** spread(gamma_B)
     span_B = between(strength_B, 3.0, 30.0) * pixel_scale(height, width)
-    blurred_B3HW = _convolve(light_B3HW, _blur_kernels(span_B, generator))
+    blurred_B3HW = convolve(light_B3HW, _blur_kernels(span_B, generator))
     blurred_B3HW = _blur_apart(light_B3HW, blurred_B3HW, span_B, generator)
     encoded_B3HW = blurred_B3HW.clamp(min=1e-6) ** spread(1 / gamma_B)
     sigma_B = 0.01 * uniform(batch, 0.0, 1.0, generator) ** 2
@@ -38,7 +38,7 @@ def _blur_apart(light_B3HW: Tensor, blurred_B3HW: Tensor, span_B: Tensor, genera
     if len(chosen_S) == 0:
         return blurred_B3HW
     span_S = (span_B[chosen_S] * uniform(len(chosen_S), 0.0, 1.0, generator)).clamp(min=1.0)
-    other_S3HW = _convolve(light_B3HW[chosen_S], _blur_kernels(span_S, generator))
+    other_S3HW = convolve(light_B3HW[chosen_S], _blur_kernels(span_S, generator))
     noise_SHW = smooth_noise(len(chosen_S), height, width, generator, cells=2, octaves=1)
     mask_S1HW = torch.sigmoid(25 * (noise_SHW - 0.5))[:, None]
     mixed_B3HW = blurred_B3HW.clone()
@@ -86,7 +86,7 @@ def _disc_kernels(radius_B: Tensor, side: int) -> Tensor:
     return (radius_B[:, None, None] + 0.5 - distance_KK).clamp(0, 1)
 
 
-def _convolve(image_B3HW: Tensor, kernel_BKK: Tensor) -> Tensor:
+def convolve(image_B3HW: Tensor, kernel_BKK: Tensor) -> Tensor:
     """Convolve each sample with its own kernel by FFT, mirrored at the border (repeated in tiny images)."""
     height, width = image_B3HW.shape[-2:]
     side = kernel_BKK.shape[-1]

@@ -1,0 +1,130 @@
+"""Simpler models of the same five, as other people's code and the papers' data sets have them: for training only.
+
+A network that has only ever seen one generator's rain learns that generator. Some samples of the training mix are made
+by these, so that what is learned is what they have in common. The fixed test pairs are not: `degrade` knows nothing of
+this page. All functions: image_B3HW float32 in [0, 1], strength_B in [0, 1] -> the same shape in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from .blur import convolve
+from .haze import haze
+from .maps import gaussian_blur, pixel_scale, resize
+from .particles import splat
+from .per_sample import between, chance, spread, uniform
+
+
+def thick_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Fog as photographs of the road show it and data sets hardly do: at half a photo's depth little is left.
+
+    A third of the samples are even, as if all were equally far: a veil over the lens, or a narrow view.
+    """
+    batch, _, height, width = image_B3HW.shape
+    even_B = chance(batch, 0.33, generator)
+    even_B3HW = haze(image_B3HW, 0.75 * strength_B, generator, depth_BHW=torch.full((batch, height, width), 0.8))
+    deep_B3HW = haze(image_B3HW, between(strength_B, 0.7, 1.5), generator)
+    return torch.where(spread(even_B), even_B3HW, deep_B3HW)
+
+
+def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Streaks as image editors make them: sparse noise, smeared along one direction, brightened and added.
+
+    So were Rain1400 (Fu et al., 2017) and many later sets made. One or two layers of different length.
+    """
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    angle_B = 0.4 * torch.randn(batch, generator=generator).clamp(-2.2, 2.2)
+    total_BHW = torch.zeros(batch, height, width)
+    second_B = chance(batch, 0.5, generator).float()
+    for share_B, longest in ((torch.ones(batch), 40.0), (second_B, 80.0)):
+        sparse_B = torch.exp(uniform(batch, math.log(0.002), math.log(0.03), generator)) * (0.3 + strength_B)
+        noise_BHW = torch.rand(batch, height, width, generator=generator)
+        sown_BHW = (noise_BHW < sparse_B[:, None, None]).float() * (0.4 + 0.6 * noise_BHW / sparse_B[:, None, None])
+        length_B = uniform(batch, 8.0, longest, generator) * scale
+        streaks_BHW = convolve(sown_BHW[:, None], _line_kernels(length_B, angle_B, generator))[:, 0]
+        thick_B = uniform(batch, 0.2, 0.9, generator) * scale
+        streaks_BHW = gaussian_blur(streaks_BHW, thick_B)
+        peak_B = streaks_BHW.flatten(1).amax(1).clamp(min=1e-4)
+        total_BHW += share_B[:, None, None] * streaks_BHW / peak_B[:, None, None]
+    light_B = between(strength_B, 0.35, 0.95) * uniform(batch, 0.7, 1.2, generator)
+    added_B1HW = spread(light_B) * total_BHW[:, None].clamp(0, 1)
+    screened_B = chance(batch, 0.5, generator).float()
+    return (image_B3HW + added_B1HW * (1 - spread(screened_B) * image_B3HW)).clamp(0, 1)
+
+
+def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """White discs and softened specks, each of one size and opacity, pasted over the photo."""
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    alpha_B1HW = torch.zeros(batch, 1, height, width)
+    for radius, dense in ((0.8, 0.012), (2.0, 0.003), (4.5, 0.0005)):
+        sparse_B = dense * uniform(batch, 0.1, 2.0, generator) * (0.2 + strength_B) / scale**2
+        radius_B = radius * scale * uniform(batch, 0.6, 1.5, generator)
+        sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
+        side = 2 * math.ceil(float(radius_B.max())) + 5
+        offset_K = torch.arange(side) - side // 2
+        distance_KK = (offset_K[:, None] ** 2 + offset_K[None, :] ** 2).sqrt()
+        discs_BKK = (radius_B[:, None, None] + 0.5 - distance_KK).clamp(0, 1)
+        flakes_BHW = convolve(sown_BHW[:, None], discs_BKK)[:, 0].clamp(0, 1)
+        soft_B = uniform(batch, 0.0, 1.0, generator) * radius_B
+        flakes_BHW = gaussian_blur(flakes_BHW, soft_B + 0.2)
+        opacity_B = uniform(batch, 0.4, 1.0, generator)
+        alpha_B1HW = 1 - (1 - alpha_B1HW) * (1 - spread(opacity_B) * flakes_BHW[:, None])
+    white_B = uniform(batch, 0.85, 1.0, generator)
+    return (image_B3HW + alpha_B1HW.clamp(0, 1) * (spread(white_B) - image_B3HW)).clamp(0, 1)
+
+
+def darkened(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """A power and a factor on the sRGB values, and even Gaussian noise; half of the samples have none."""
+    batch = len(image_B3HW)
+    gamma_B = between(strength_B, 1.2, 4.0) * uniform(batch, 0.8, 1.2, generator)
+    gain_B = uniform(batch, 0.5, 1.0, generator)
+    only_gain_B = chance(batch, 0.3, generator)
+    gamma_B = torch.where(only_gain_B, torch.ones(batch), gamma_B)
+    gain_B = torch.where(only_gain_B, between(strength_B, 0.6, 0.08), gain_B)
+    dark_B3HW = image_B3HW.clamp(min=1e-4) ** spread(gamma_B) * spread(gain_B)
+    sigma_B = torch.where(chance(batch, 0.5, generator), uniform(batch, 0.0, 0.04, generator), torch.zeros(batch))
+    noisy_B3HW = dark_B3HW + spread(sigma_B) * torch.randn(image_B3HW.shape, generator=generator)
+    return (noisy_B3HW.clamp(0, 1) * 255).round() / 255
+
+
+def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """A Gaussian, a straight line of even light, or a photo enlarged from a smaller one."""
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    sigma_B = between(strength_B, 0.4, 3.5) * scale
+    maps_MHW = image_B3HW.reshape(-1, height, width)
+    gaussian_B3HW = gaussian_blur(maps_MHW, sigma_B.repeat_interleave(3)).view_as(image_B3HW)
+    angle_B = math.pi * torch.rand(batch, generator=generator)
+    line_B3HW = convolve(image_B3HW, _line_kernels(between(strength_B, 3.0, 26.0) * scale, angle_B, generator))
+    blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), gaussian_B3HW, line_B3HW)
+    times = float(uniform(1, 1.3, 3.0, generator))
+    small = resize(gaussian_B3HW, (max(2, int(height / times)), max(2, int(width / times))))
+    enlarged_B3HW = resize(small, (height, width))
+    return torch.where(spread(chance(batch, 0.25, generator)), enlarged_B3HW, blurred_B3HW).clamp(0, 1)
+
+
+def _line_kernels(length_B: Tensor, angle_B: Tensor, generator: Generator) -> Tensor:
+    """BKK straight lines of even light and sum 1, length_B px long, at angle_B (0: straight down)."""
+    batch, steps = len(length_B), 96
+    side = 2 * math.ceil(float(length_B.max()) / 2) + 3
+    along_K = torch.linspace(-0.5, 0.5, steps)
+    y_BK = length_B[:, None] * torch.cos(angle_B)[:, None] * along_K + side // 2
+    x_BK = length_B[:, None] * torch.sin(angle_B)[:, None] * along_K + side // 2
+    lines_BKK = splat(torch.arange(batch), y_BK, x_BK, torch.ones(batch, steps), (batch, side, side))
+    return lines_BKK / lines_BKK.sum(dim=(1, 2), keepdim=True)
+
+
+#: Degradation -> another way to make it.
+VARIANTS = {
+    "haze": thick_fog,
+    "rain": filtered_rain,
+    "snow": round_snow,
+    "lowlight": darkened,
+    "blur": plain_blur,
+}
