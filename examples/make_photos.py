@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from PIL import Image
-from skimage import data
+from pictures import photo, picture
 
 from restorevar.data.synthesis import degrade_photo
 
@@ -29,15 +28,14 @@ EXAMPLES = (
 def make(photos: Path, truth: Path) -> list[Path]:
     """Write photos/<task>_<picture>.jpg and truth/<task>_<picture>.jpg; returns the degraded ones."""
     made = []
-    for picture, task, strength, seed in EXAMPLES:
-        clean = torch.from_numpy(getattr(data, picture)()).permute(2, 0, 1)
+    for name, task, strength, seed in EXAMPLES:
+        clean = photo(name)
         generator = torch.Generator().manual_seed(seed)
         degraded = degrade_photo(clean, task, generator, (strength, strength))
         for folder, pixels in ((photos, degraded), (truth, clean)):
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{task}_{picture}.jpg"
-            Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, quality=92)
-        made.append(photos / f"{task}_{picture}.jpg")
+            picture(pixels).save(folder / f"{task}_{name}.jpg", quality=92)
+        made.append(photos / f"{task}_{name}.jpg")
     return made
 
 

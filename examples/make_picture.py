@@ -8,22 +8,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pictures import grid
 from PIL import Image, ImageOps
 
-SIDE = 300
+SIDE = 296
 
 
 def make(before: Path, after: Path, out: Path) -> None:
     """Pairs match by file name; each picture is cut to a centred square."""
     names = sorted(path.name for path in before.iterdir() if (after / path.name).is_file())
-    sheet = Image.new("RGB", (SIDE * len(names), 2 * SIDE), "white")
-    for column, name in enumerate(names):
-        for row, folder in enumerate((before, after)):
-            with Image.open(folder / name) as picture:
-                square = ImageOps.fit(picture.convert("RGB"), (SIDE - 4, SIDE - 4), Image.Resampling.LANCZOS)
-            sheet.paste(square, (column * SIDE + 2, row * SIDE + 2))
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=88)
+    grid([[_square(folder / name) for name in names] for folder in (before, after)]).save(out, quality=88)
+
+
+def _square(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
