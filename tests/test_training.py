@@ -129,6 +129,30 @@ def test_bad_files_are_told_once_and_left_out(photos, tmp_path, caplog):
         PairSource(manifests=[Source(tmp_path / "pairs.json")]).pairs("s", range(2), 32, 32)
 
 
+@pytest.mark.parametrize(("level", "target"), [(30, False), (140, True)])
+def test_dark_photos_are_trained_on_but_are_no_target_for_low_light(tmp_path, level, target):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 64), (level, level, level)).save(tmp_path / name)
+    tasks = PairSource(tmp_path).pairs("s", range(80), 16, 16).tasks
+    assert {"clean", "haze", "rain"} <= set(tasks)
+    assert any("lowlight" in task for task in tasks) is target
+
+
+def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():
+    """Where L1 would hardly look at what is nearly clean; and what is clean but for the last bit is let be."""
+    clean = torch.zeros(1, 3, 8, 8)
+
+    def pull(error):
+        output = torch.full_like(clean, error, requires_grad=True)
+        (-psnr(output, clean, most=34).mean()).backward()
+        return float(output.grad.abs().mean())
+
+    assert pull(0.05) > 2 * pull(0.3)
+    assert pull(0.05) > 2 * pull(0.005)
+    assert float(psnr(clean, clean, most=34)) == pytest.approx(34)
+    assert float(psnr(clean + 0.5, clean, most=34)) == pytest.approx(float(psnr(clean + 0.5, clean)), abs=0.01)
+
+
 def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):
     make_pairs([photos], tmp_path, ["haze"])
     rows = json.loads((tmp_path / "pairs.json").read_text())
