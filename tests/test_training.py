@@ -150,7 +150,7 @@ def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():
     assert pull(0.05) > 2 * pull(0.3)
     assert pull(0.05) > 2 * pull(0.005)
     assert float(psnr(clean, clean, most=34)) == pytest.approx(34)
-    assert float(psnr(clean + 0.5, clean, most=34)) == pytest.approx(float(psnr(clean + 0.5, clean)), abs=0.01)
+    assert float(psnr(clean + 0.5, clean, most=34)) == pytest.approx(float(psnr(clean + 0.5, clean)), abs=0.05)
 
 
 def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):
