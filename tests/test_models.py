@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -151,6 +152,23 @@ def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)
         half = (alone + model.decode_unclamped(latent, degraded, 0.0)) / 2
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 0.5), half, atol=1e-5, rtol=0)
+
+
+def test_without_fusions_two_pictures_are_mixed_and_only_those_that_are_needed_are_made(tiny):
+    config = replace(debug(), fidelity=replace(debug().fidelity, fuse=False))
+    model = RestoreVAR(config).eval()
+    torch.nn.init.normal_(model.fidelity.detail.weight, std=0.05)
+    assert not any("fusions" in name or "to_image" in name for name in model.state_dict())
+    degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
+    decoded_times = []
+    model.vqvae.decoder.register_forward_hook(lambda *_: decoded_times.append(1))
+    with torch.inference_mode():
+        at_1 = model.decode_unclamped(latent, degraded, 1.0)
+        assert torch.equal(at_1, model.fidelity.alone(degraded, latent)) and not decoded_times
+        at_0 = model.decode_unclamped(latent, degraded, 0.0)
+        assert torch.equal(at_0, model.vqvae.decode_unclamped(latent))
+        mixed = model.decode_unclamped(latent, degraded, 0.25)
+        torch.testing.assert_close(mixed, 0.75 * at_0 + 0.25 * at_1)
 
 
 @pytest.mark.parametrize("fidelity", [-0.1, 1.5])

@@ -102,8 +102,7 @@ class FidelityDecoderPart(nn.Module):
 
     def forward(self, latent: Tensor, image: Tensor, fidelity: Tensor) -> Tensor:
         assert self.model.fidelity is not None
-        injector = self.model.fidelity.injector(image, latent, fidelity)  # type: ignore[arg-type]
-        return injector.finish(self.model.vqvae.decode_unclamped(latent, injector)).clamp(-1, 1)
+        return self.model.fidelity.restore(image, latent, fidelity, self.model.vqvae.decode_unclamped).clamp(-1, 1)
 
 
 @torch.no_grad()

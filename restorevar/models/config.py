@@ -168,11 +168,11 @@ class RefinerConfig:
 
 @dataclass(frozen=True)
 class FidelityConfig:
-    """The fidelity branch, ours: features of the degraded image enter the decoder (see models/fidelity.py).
+    """The fidelity branch, ours: detail comes from the degraded image itself (see models/fidelity.py).
 
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
     number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
-    looks at the restored latent.
+    looks at the restored latent; with `fuse` its features enter the decoder, else each makes a picture of its own.
     """
 
     width: int = 32
@@ -181,6 +181,7 @@ class FidelityConfig:
     decoder: tuple[int, ...] = (1,)
     default_weight: float = 1.0
     latent: bool = False
+    fuse: bool = True
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
@@ -285,7 +286,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(latent=True),
+        fidelity=FidelityConfig(latent=True, fuse=False),
         rollout="expected",
     )
 

@@ -1,20 +1,28 @@
 """Fidelity branch, ours: what the latent cannot hold is taken from the degraded image itself.
 
 The paper says that fidelity is bounded by refiner and decoder: everything passes through a small latent. Here a U-Net
-looks at the degraded image and, at its coarsest resolution, at the restored latent; its features enter the decoder at
-each resolution through gated convolutions whose last layer starts at zero. A weight W in [0, 1] scales them; W = 0 is
-exactly the paper's path.
+looks at the degraded image and, at its coarsest resolution, at the restored latent, and makes a picture of its own. A
+weight W in [0, 1] leads from the decoder's picture to that one; W = 0 is exactly the paper's path.
+
+With fusions the two are made together: the U-Net's features enter the decoder at each resolution through gated
+convolutions whose last layer starts at zero, and what the decoder made of them decides how much of the input is kept.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autoencoder import norm_layer
+from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
 from .nafnet import NAFUNet, counts_for
+
+
+#: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
+Decode = Callable[[Tensor, Inject | None], Tensor]
 
 
 class GatedFusion(nn.Module):
@@ -39,10 +47,10 @@ class GatedFusion(nn.Module):
 
 
 class FidelityBranch(NAFUNet):
-    """Looks at the degraded image and offers its features to the decoder, level by level.
+    """Looks at the degraded image and, where the config says so, at the restored latent.
 
-    Where the config says so it is also shown the restored latent: what the tokens say of tone, and of what lies below
-    the haze, decides for the detail too. Else the branch restores by itself and hardly follows them (docs/log.md).
+    What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without it the branch
+    restores by itself and hardly follows them (docs/log.md).
     """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
@@ -50,14 +58,16 @@ class FidelityBranch(NAFUNet):
         encoder, decoder = counts_for(levels, config.encoder), counts_for(levels, config.decoder)
         super().__init__(config.width, encoder, config.middle, decoder, vqvae.patch)
         pixels = 3 * vqvae.patch**2
-        # At the coarsest level a cell sees far by itself; 1x1 saves most of that level's weights.
-        self.fusions = nn.ModuleList(
-            GatedFusion(width, config.width * 2**i, width, vqvae.norm, kernel=1 if 0 < i == levels else 3)
-            for i, width in enumerate(vqvae.widths)
-        )
-        # In image space: how much of the input to keep per pixel and channel, and what to add to it.
-        # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
-        self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
+        self.fuses = config.fuse
+        if config.fuse:
+            # At the coarsest level a cell sees far by itself; 1x1 saves most of that level's weights.
+            self.fusions = nn.ModuleList(
+                GatedFusion(width, config.width * 2**i, width, vqvae.norm, kernel=1 if 0 < i == levels else 3)
+                for i, width in enumerate(vqvae.widths)
+            )
+            # In image space: how much of the input to keep per pixel and channel, and what to add to it.
+            # Training starts from "keep all of it": restoring is then a small change, as for any residual network.
+            self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
         self.from_latent: nn.Conv2d | None = None
         if config.latent:
             self.from_latent = nn.Conv2d(vqvae.latent_channels, config.width * 2**levels, 1)
@@ -71,6 +81,8 @@ class FidelityBranch(NAFUNet):
 
     def leave_decoder_alone(self) -> None:
         """Start the fusions anew: nothing enters the decoder, and at W = 1 the image is that of `alone`."""
+        if not self.fuses:
+            return
         for fusion in self.fusions:
             fusion.start_at([0.0] * fusion.out.out_channels)  # type: ignore[operator, union-attr]
         pixels = self.detail.out_channels
@@ -83,19 +95,26 @@ class FidelityBranch(NAFUNet):
         return self.features(degraded_B3HW, self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype)))
 
     def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> Tensor:
-        """What the branch makes of the degraded image without a decoder, not clamped: for its first training."""
+        """The branch's own picture, not clamped: the degraded image and what is to be added to it."""
         detail = F.pixel_shuffle(self.detail(self.seen(degraded_B3HW, latent_BCHW)[0]), self.patch)
         return degraded_B3HW.float() + detail.float()
 
-    def injector(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float) -> FidelityInjector:
-        """The features, ready for one pass of the decoder."""
-        return FidelityInjector(self, degraded_B3HW, latent_BCHW, weight)
+    def restore(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor, decode: Decode) -> Tensor:
+        """The picture at W = `weight`, not clamped. Without fusions the decoder's is not needed at W = 1, nor made."""
+        if self.fuses:
+            injector = FidelityInjector(self, degraded_B3HW, latent_BCHW, weight)
+            return injector.finish(decode(latent_BCHW, injector))
+        picture = self.alone(degraded_B3HW, latent_BCHW)
+        if not isinstance(weight, Tensor) and weight == 1:
+            return picture
+        decoded = decode(latent_BCHW, None)
+        return decoded + weight * (picture - decoded)
 
 
 class FidelityInjector:
     """Called by the decoder after each level's blocks; `finish` then blends in image space."""
 
-    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float):
+    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor):
         self.branch = branch
         self.degraded_B3HW = degraded_B3HW
         self.weight = weight

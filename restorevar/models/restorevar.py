@@ -121,8 +121,7 @@ class RestoreVAR(nn.Module):
         weight = self.fidelity_weight(fidelity)
         if self.fidelity is None or weight == 0:
             return self.vqvae.decode_unclamped(latent_BCHW)
-        injector = self.fidelity.injector(degraded_B3HW, latent_BCHW, weight)
-        return injector.finish(self.vqvae.decode_unclamped(latent_BCHW, injector))
+        return self.fidelity.restore(degraded_B3HW, latent_BCHW, weight, self.vqvae.decode_unclamped)
 
     def fidelity_weight(self, fidelity: float | None) -> float:
         """The weight to use; raises ValueError for one outside [0, 1] or on a model without the branch."""
