@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .common import Device, Dtype, app, command_line, counting, one_line, reporting
+from .common import Device, Dtype, app, command_line, counting, one_line, reporting, warn
 from .evaluating import listening
 
 if TYPE_CHECKING:
@@ -315,6 +315,46 @@ def budget(
         if out is not None:
             for name, sheet in sheets.items():
                 save(sheet, out / f"worst-{slug(name)}.png")
+        _conclude(found, json, markdown)
+
+
+@analyze_app.command("realism")
+def realism(
+    real: Annotated[
+        Path, typer.Argument(metavar="REAL", help="Real photos: subfolders haze, rain, snow, lowlight, blur.")
+    ],
+    photos: Annotated[Path, typer.Option(metavar="CLEAN", help="A folder of clean photos, as for `train --data`.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="A page of HTML. It has your photos in it.")
+    ] = None,
+    per_task: Annotated[
+        int, typer.Option(metavar="N", help="So many synthetic photos of each kind, and at most so many real ones.")
+    ] = 40,
+    side: Annotated[int, typer.Option(metavar="PIXELS", help="Sides of the parts that are cut out.")] = _SIZE,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cuts.")] = 0,
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """Are the photos that the training makes like real ones? Statistics of both, compared; needs no truth, no model.
+
+    Coverage: how many real photos lie where the middle 90 % of the synthetic ones do.
+    """
+    with reporting():
+        _check_places(None, out, json, markdown)
+
+        from ..evaluation.analysis import realism as comparing
+
+        if out is not None and out.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"{out}: the page is HTML: name it .html")
+        options = comparing.Options(real, photos, per_task, side, seed)
+        with counting("measuring") as progress:
+            kinds = comparing.study_realism(options, progress, warn)
+        found = comparing.conclude(kinds, options, command_line())
+        if out is not None:
+            from ..data.manifest import write_text
+            from ..evaluation.analysis.realism_page import page
+
+            write_text(page(kinds, found).html(), out)
         _conclude(found, json, markdown)
 
 

@@ -33,14 +33,14 @@ WHOLE_MEASURES = 14
 def measure(view_3HW: Tensor) -> tuple[Tensor, Tensor]:
     """Photo in [0, 1], sides of 64 pixels or more -> blocks (GRID * GRID, BLOCK_MEASURES), whole (WHOLE_MEASURES)."""
     luma_1HW = sum(weight * plane for weight, plane in zip(_LUMA, view_3HW, strict=True))[None]
-    dark_1HW = _dark_channel(view_3HW)
+    dark_1HW = dark_channel(view_3HW)
     columns = [_colors(view_3HW, luma_1HW, dark_1HW)]
     for level_1HW in _pyramid(luma_1HW):
         columns.append(_shapes(level_1HW[0]))
     return torch.cat(columns, dim=1), _whole(luma_1HW, dark_1HW)
 
 
-def _dark_channel(view_3HW: Tensor) -> Tensor:
+def dark_channel(view_3HW: Tensor) -> Tensor:
     """1HW: the darkest channel within 7 x 7 pixels."""
     darkest_1HW = view_3HW.amin(dim=0, keepdim=True)
     return -F.max_pool2d(-darkest_1HW[None], 7, stride=1, padding=3)[0]

@@ -9,6 +9,7 @@ Nothing here knows of the command line. Functions return figures as plain datacl
     budget.py       what each stage costs of one pair, of a data set in budget_study.py with the worst photos
     tokens.py       token, confidence and entropy maps;  change.py  which part changes what
     unseen.py       degradations that no recipe trains on;  generalisation.py  how those come out
+    realism.py      whether synthetic photos are like real ones, by photo_statistics.py;  realism_page.py  as a page
     findings.py     sentences, tables and charts of a study, as JSON and markdown
     drawing.py      pictures in rows;  chart.py  lines as SVG
 """

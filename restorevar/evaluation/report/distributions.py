@@ -38,7 +38,7 @@ def distributions(measurements: Measurements) -> list[str]:
                 info = measurements.info(metric)
                 methods = list(dict.fromkeys(method for _, method in values))
                 title = f"{info.title}, {protocol}" + (f" (the {info.better} the better)" if info.better else "")
-                plots.append(_plot(title, f"{info.title}, difference to the degraded input", values, methods))
+                plots.append(plot(title, f"{info.title}, difference to the degraded input", values, methods))
     return plots
 
 
@@ -63,17 +63,31 @@ def _gains(
     return [(image, value) for image, value in gains if math.isfinite(value)]
 
 
-def _plot(title: str, axis_title: str, values: Values, methods: Sequence[str]) -> str:
+def plot(
+    title: str,
+    axis_title: str,
+    values: Values,
+    methods: Sequence[str],
+    named: bool = True,
+    from_zero: bool = True,
+) -> str:
+    """SVG, a row for each data set and method, a colour for each method.
+
+    named       a legend tells the methods; not needed where the rows already do
+    from_zero   the axis holds zero, from which differences are read, and values are told with their sign
+    """
     every = [value for pairs in values.values() for _, value in pairs]
-    axis = _Axis(min([0.0, *every]), max([0.0, *every]))
-    legend = 22 if len(methods) > 1 else 0
+    origin = [0.0] if from_zero else []
+    axis = _Axis(min([*origin, *every]), max([*origin, *every]))
+    sign = "+" if from_zero else ""
+    legend = 22 if named and len(methods) > 1 else 0
     parts, y, last = [], float(_TOP + legend), ""
     for (dataset, method), pairs in values.items():
         if dataset != last:
             y += _GAP if last else 0
             parts.append(_text(_LEFT - 8, y + _ROW / 2 + 4, _shortened(dataset), "end"))
             last = dataset
-        parts += _row(pairs, axis, y + _ROW / 2, COLOURS[methods.index(method) % len(COLOURS)])
+        parts += _row(pairs, axis, y + _ROW / 2, COLOURS[methods.index(method) % len(COLOURS)], sign)
         y += _ROW
     height = y + _BOTTOM
     frame = [_text(_LEFT, 20, title, "start", "font-weight='bold'"), *_legend(methods if legend else [], _TOP + 6)]
@@ -106,7 +120,7 @@ class _Axis:
         return [i * self.step for i in range(first, last + 1)]
 
 
-def _row(pairs: Sequence[tuple[str, float]], axis: _Axis, middle: float, colour: str) -> list[str]:
+def _row(pairs: Sequence[tuple[str, float]], axis: _Axis, middle: float, colour: str, sign: str) -> list[str]:
     """Dots at heights that follow from their order, so that the same results give the same picture."""
     low, median, high = (axis(float(q)) for q in np.quantile([value for _, value in pairs], (0.25, 0.5, 0.75)))
     parts = [
@@ -116,7 +130,7 @@ def _row(pairs: Sequence[tuple[str, float]], axis: _Axis, middle: float, colour:
     for i, (image, value) in enumerate(pairs):
         y = middle + ((i * 0.618034) % 1 - 0.5) * 13
         dot = f'<circle cx="{axis(value):.1f}" cy="{y:.1f}" r="2.6" fill="{colour}" fill-opacity="0.75">'
-        parts.append(f"{dot}<title>{escape(image)}: {value:+.3g}</title></circle>")
+        parts.append(f"{dot}<title>{escape(image)}: {value:{sign}.3g}</title></circle>")
     line = f'x1="{median:.1f}" y1="{middle - 10:.1f}" x2="{median:.1f}" y2="{middle + 10:.1f}"'
     return [*parts, f'<line {line} stroke="{colour}" stroke-width="3"/>']
 
