@@ -80,6 +80,10 @@ def walk(model: Model, image_B3HW: Tensor, stamp: Stamp) -> None:
             )
         refined_BCHW = model.refine(f_hat_BCHW, hidden_BLD)
         stamp(REFINER)
+        if model.skips_decoder:
+            model.decode(refined_BCHW, image_B3HW)
+            stamp(FIDELITY)
+            return
         model.decode(refined_BCHW, image_B3HW, 0.0)
         stamp(DECODER)
         if model.config.fidelity is not None:

@@ -99,13 +99,17 @@ class FidelityBranch(NAFUNet):
         detail = F.pixel_shuffle(self.detail(self.seen(degraded_B3HW, latent_BCHW)[0]), self.patch)
         return degraded_B3HW.float() + detail.float()
 
+    def needs_no_decoder(self, weight: float | Tensor) -> bool:
+        """Never so for a weight in a tensor: its value is not known where graphs are made."""
+        return not self.fuses and not isinstance(weight, Tensor) and weight == 1
+
     def restore(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor, decode: Decode) -> Tensor:
         """The picture at W = `weight`, not clamped. Without fusions the decoder's is not needed at W = 1, nor made."""
         if self.fuses:
             injector = FidelityInjector(self, degraded_B3HW, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
         picture = self.alone(degraded_B3HW, latent_BCHW)
-        if not isinstance(weight, Tensor) and weight == 1:
+        if self.needs_no_decoder(weight):
             return picture
         decoded = decode(latent_BCHW, None)
         return decoded + weight * (picture - decoded)

@@ -123,6 +123,11 @@ class RestoreVAR(nn.Module):
             return self.vqvae.decode_unclamped(latent_BCHW)
         return self.fidelity.restore(degraded_B3HW, latent_BCHW, weight, self.vqvae.decode_unclamped)
 
+    @property
+    def skips_decoder(self) -> bool:
+        """Whether at the default W the fidelity branch makes the picture by itself."""
+        return self.fidelity is not None and self.fidelity.needs_no_decoder(self.fidelity_weight(None))
+
     def fidelity_weight(self, fidelity: float | None) -> float:
         """The weight to use; raises ValueError for one outside [0, 1] or on a model without the branch."""
         if fidelity is None:
