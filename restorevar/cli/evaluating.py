@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from ..errors import UserError
 from .common import FAILED, Device, Dtype, app, counting, fail, note, one_line, reporting
 
 if TYPE_CHECKING:
-    from ..evaluation.methods import FolderMethod, Identity, ModelMethod
+    from ..evaluation.methods import Classic, FolderMethod, Identity, ModelMethod
     from ..evaluation.pairs import Pair
     from ..evaluation.protocols import Protocol
     from ..evaluation.rows import Row
@@ -50,8 +51,9 @@ def evaluate(
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="input|PEER",
-            help="input: nothing done. PEER: see `peer list`; run, or --outputs.",
+            metavar="input|dark-channel|clahe|lime|PEER",
+            help="input: nothing done. Classic: dark-channel (haze only), clahe and lime (lowlight only). "
+            "PEER: see `peer list`; run, or --outputs.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -101,6 +103,7 @@ def evaluate(
             _list_metrics()
             return
         from ..data.manifest import check_place
+        from ..evaluation.methods import CLASSICS
         from ..evaluation.metrics import find_metrics
         from ..evaluation.pairs import find_pairs
         from ..evaluation.protocols import find_protocol
@@ -108,7 +111,8 @@ def evaluate(
         from ..evaluation.statistics import need_scipy
         from ..evaluation.summary import summarise, table, write_csv
 
-        runs_peer = method not in (None, "input") and outputs is None
+        classic = CLASSICS.get(method or "") if outputs is None else None
+        runs_peer = method not in (None, "input") and classic is None and outputs is None
         if model is not None and (outputs is not None or method is not None):
             raise UserError("give one of --model, --outputs and --method; a peer's --outputs may go with --method")
         if (fidelity or latent) and (outputs is not None or method is not None):
@@ -122,10 +126,12 @@ def evaluate(
         for file in filter(None, (json, csv)):
             check_place(file)
         typer.echo(kind.text)
-        subjects: Sequence[ModelMethod | FolderMethod | Identity]
+        subjects: Sequence[ModelMethod | FolderMethod | Identity | Classic]
         if runs_peer:
             peer, found = _run_peer(str(method), found, kind, save, (checkout, peer_python, weights), set or [])
             subjects, save = [peer], None  # its outputs are there already
+        elif classic is not None:
+            subjects, found = [replace(classic)], _taken(classic, found)
         elif outputs is not None or method is not None:
             subjects = [_outputs(outputs, method)]
         else:
@@ -156,6 +162,17 @@ def _models(name: str, device: str, dtype: str, fidelity: list[float] | None, la
     restorer = Restorer.from_pretrained(name, device, dtype)
     weights: list[float | None] = [*fidelity] if fidelity else [None]
     return [ModelMethod(restorer, weight, latent) for weight in weights]
+
+
+def _taken(classic: Classic, pairs: list[Pair]) -> list[Pair]:
+    """Those of its tasks. Raises UserError if there are none."""
+    taken = [pair for pair in pairs if classic.takes(pair.task)]
+    tasks = " and ".join(classic.tasks)
+    if not taken:
+        raise UserError(f"{classic.name} is for {tasks} only, which none of the images is said to suffer from (--task)")
+    if len(taken) < len(pairs):
+        note(f"{len(pairs) - len(taken)} of {len(pairs)} images are left out: {classic.name} is for {tasks} only")
+    return taken
 
 
 def _outputs(folder: Path | None, method: str | None) -> FolderMethod | Identity:

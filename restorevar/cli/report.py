@@ -74,6 +74,13 @@ def results(
         str | None, typer.Option(metavar="psnr,ssim,...", help="Default: some that need no download.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many images of each set.")] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="dark-channel|clahe|lime|MODEL_DIR",
+            help="Another method on the same pairs, saved-8bit, in tables beside; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Regenerate docs/results.md: a model on all held-out photos, two protocols side by side, with intervals.
 
@@ -82,7 +89,8 @@ def results(
     with reporting():
         from ..acceleration import pick_device
         from ..evaluation import results as made
-        from ..evaluation.methods import ModelMethod
+        from ..evaluation.beside import find_beside
+        from ..evaluation.methods import ModelMethod, shown_name
         from ..pipeline import Restorer
 
         options = made.Options(
@@ -96,13 +104,13 @@ def results(
             device=str(pick_device(device)),
             model=model,
             fidelity=fidelity,
+            beside=[find_beside(other, device, dtype) for other in beside or ()],
         )
         with listening() as listener:
             restorer = Restorer.from_pretrained(model, device, dtype)
-            if Path(restorer.name).is_dir():  # where it lies on this machine is nobody's business
-                restorer.name = "/".join(Path(restorer.name).absolute().parts[-2:])
-            restorer.name = name or restorer.name
+            restorer.name = name or shown_name(restorer.name)
             outcome = made.results(ModelMethod(restorer, fidelity), options, listener)
-        typer.echo(f"{len(outcome.rows)} scored images in {out}" + (f", pictures in {gallery}" if gallery else ""))
+        count = len(outcome.rows) + len(outcome.beside)
+        typer.echo(f"{count} scored images in {out}" + (f", pictures in {gallery}" if gallery else ""))
         if outcome.missing:
             raise typer.Exit(fail(f"{outcome.missing} images could not be scored", FAILED))

@@ -1,7 +1,8 @@
-"""What is scored: one of our models, a folder of outputs, or nothing at all. One file each; peers/ builds on these."""
+"""What is scored: one of our models, a folder of outputs, a classic, or nothing at all. peers/ builds on these."""
 
+from .classic import CLASSICS, Classic
 from .folder import FolderMethod
 from .method import Identity, Method
-from .model import ModelMethod
+from .model import ModelMethod, shown_name
 
-__all__ = ["FolderMethod", "Identity", "Method", "ModelMethod"]
+__all__ = ["CLASSICS", "Classic", "FolderMethod", "Identity", "Method", "ModelMethod", "shown_name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ import numpy as np
 from ...pipeline import Restorer
 from ..controls import control
 from ..pairs import Pair
+
+
+def shown_name(name: str) -> str:
+    """Of a model in a folder the last two parts of its path: where it lies on this machine is nobody's business."""
+    return "/".join(Path(name).absolute().parts[-2:]) if Path(name).is_dir() else name
 
 
 class ModelMethod:

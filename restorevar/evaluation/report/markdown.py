@@ -12,7 +12,12 @@ def document(title: str, intro: Sequence[str], tables: Sequence[Table]) -> str:
     return "\n".join([f"# {escape(title)}", "", *(f"{line}\n" for line in intro), *map(markdown, tables)])
 
 
-def markdown(table: Table) -> str:
+def section(title: str, intro: Sequence[str], tables: Sequence[Table]) -> str:
+    """A part of a document: its tables stand one level below its heading."""
+    return "\n".join([f"## {escape(title)}", "", *(f"{line}\n" for line in intro), *(markdown(t, 3) for t in tables)])
+
+
+def markdown(table: Table, level: int = 2) -> str:
     """Heading, caption, table, commands, notes. The best is bold."""
     best, remedies = table.best(), table.remedies()
     head = [table.first, *(f"{c.over} {c.heading}".strip() for c in table.columns)]
@@ -23,7 +28,7 @@ def markdown(table: Table) -> str:
             rows.append([f"*{escape(group)}*"] + [""] * (len(head) - 1))
         rows += [_row(table, i, best, remedies) for i in places]
     lines = [_joined([escape(text) for text in head]), _rule(len(head)), *map(_joined, rows)]
-    parts = [f"## {_heading(table)}", escape(table.caption), "\n".join(lines)]
+    parts = [f"{'#' * level} {_heading(table)}", escape(table.caption), "\n".join(lines)]
     parts += ["\n".join(f"- ({letter(i)}) {_command(text)}" for i, text in enumerate(remedies))] if remedies else []
     parts += ["\n".join(f"- {escape(note)}" for note in table.notes)] if table.notes else []
     return "\n\n".join(parts) + "\n"

@@ -49,7 +49,7 @@ def _table(measurements: Measurements, method: Variant, metric: str) -> Table:
     }
     lines = []
     for group, names in kinds.items():
-        for label, sets in _labelled(names):
+        for label, sets in labelled(names):
             found = [_sets(measurements, method, p, sets, metric) for p in protocols]
             cells = [c for each in found for c in _cells(each, info, group == CLEAN)]
             lines.append(Line(label, "measured", [_counts(found), *cells], group=group))
@@ -68,7 +68,8 @@ def _has_truth(measurements: Measurements, dataset: str) -> bool:
     return any(row.target is not None for row in measurements.rows if row.dataset == dataset)
 
 
-def _labelled(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def labelled(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each data set, then all of them together, by what a line calls them."""
     return [(name, [name]) for name in names] + ([(ALL, [*names])] if len(names) > 1 else [])
 
 

@@ -64,7 +64,10 @@ class Line:
 
 @dataclass
 class Table:
-    """`number` as in the paper, with a letter where ours has its shape ("4", "4b"), or words; it is also the anchor."""
+    """`number` as in the paper, with a letter where ours has its shape ("4", "4b"), or words; it is also the anchor.
+
+    across   methods are columns, not lines: which values of a line are the better ones
+    """
 
     number: str
     title: str
@@ -73,6 +76,7 @@ class Table:
     columns: Sequence[Column]
     lines: Sequence[Line]
     notes: Sequence[str] = field(default_factory=tuple)
+    across: Better | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +89,7 @@ class Table:
 
     def best(self) -> set[tuple[int, int]]:
         """(line, column) of the best values of each contest with more than one entrant; equal ones are all best."""
-        found = set()
+        found = self._best_across(self.across) if self.across else set()
         for contest in {line.contest for line in self.lines if line.contest}:
             for c, column in enumerate(self.columns):
                 values = {
@@ -96,6 +100,15 @@ class Table:
                 if column.better and len(values) > 1:
                     top = (max if column.better == "higher" else min)(values.values())
                     found |= {(i, c) for i, value in values.items() if value == top}
+        return found
+
+    def _best_across(self, better: Better) -> set[tuple[int, int]]:
+        found = set()
+        for i, line in enumerate(self.lines):
+            values = {c: cell.value for c, cell in enumerate(line.cells) if cell.value is not None}
+            if len(values) > 1:
+                top = (max if better == "higher" else min)(values.values())
+                found |= {(i, c) for c, value in values.items() if value == top}
         return found
 
     def remedies(self) -> list[str]:
