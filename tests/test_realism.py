@@ -118,6 +118,8 @@ def test_coverage_counts_what_lies_in_the_middle_of_the_synthetic():
     found = realism._compare(kind, STATISTICS[0])
     assert (found.below, found.inside, found.above) == (2, 2, 2) and found.coverage == pytest.approx(1 / 3)
     assert kind.outside(kind.real[0]) == [s.name for s in STATISTICS] and kind.outside(kind.real[2]) == []
+    hardly = Kind("rain", samples([0.004, 0.006]), samples([0, 0, 0]), samples([0]))  # told apart as printed
+    assert realism._compare(hardly, STATISTICS[0]).above == 1 and hardly.outside(hardly.real[0]) == ["contrast"]
 
 
 def test_alike_and_apart():

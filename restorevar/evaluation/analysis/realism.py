@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,7 @@ PICTURES = 12
 _TRIES = 10
 
 Warn = Callable[[str], None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,12 @@ class Kind:
 
     def outside(self, sample: Sample) -> list[str]:
         """Names of the statistics by which a photo lies outside of the synthetic range."""
-        return [
-            s.name
-            for s in STATISTICS
-            if not _is_inside(sample.figures[s.name], _range(self.synthetic, s.name, _COVERED))
-        ]
+        names = []
+        for statistic in STATISTICS:
+            low, high = _range(self.synthetic, statistic, _COVERED)
+            if not low <= _values([sample], statistic)[0] <= high:
+                names.append(statistic.name)
+        return names
 
 
 def study_realism(
@@ -141,23 +143,19 @@ def study_realism(
     find_photos(options.photos)  # before long work
     measure = measurer()
     need_eval("scipy.stats")
-    total, done = 2 * options.per_task * len(folders), 0
 
-    def counted(samples: Iterator[Sample], end: int) -> list[Sample]:
-        found = []
-        for sample in samples:
-            found.append(sample)
-            progress(min(done + len(found), end), total)
-        return found
+    def counted(samples: Iterator[_T], before: int) -> Iterator[_T]:
+        """Tell how far it is: each folder is two times `per_task`, of which `before` are over."""
+        for n, sample in enumerate(samples, start=1):
+            yield sample
+            progress(before * options.per_task + n, 2 * options.per_task * len(folders))
 
     clean: dict[int, Sample] = {}
     kinds = []
-    for name, folder in folders.items():
-        real = counted(_real(folder, options, measure, warn), done + options.per_task)
-        done += options.per_task
-        made = dict(_synthetic(name, options, measure, clean, lambda n, end=done: progress(end + n, total)))
-        done += options.per_task
-        if len(real) and len(made) > 1:
+    for i, (name, folder) in enumerate(folders.items()):
+        real = [*counted(_real(folder, options, measure, warn), 2 * i)]
+        made = dict(counted(_synthetic(name, options, measure, clean), 2 * i + 1))
+        if real and len(made) > 1:
             kind = Kind(name, real, [*made.values()], [clean[i] for i in made])
             kinds.append(replace(kind, comparisons=[_compare(kind, s) for s in STATISTICS]))
         else:
@@ -226,7 +224,6 @@ def _synthetic(
     options: Options,
     measure: Callable[[np.ndarray], Measured],
     clean: dict[int, Sample],
-    count: Callable[[int], None],
 ) -> Iterator[tuple[int, Sample]]:
     """(number of the cut, sample) of one task, of the very source that trains on the folder.
 
@@ -245,7 +242,6 @@ def _synthetic(
             clean[i] = Sample(f"cut {i}", measure(truth), truth if kept else None)
         yield i, Sample(f"cut {i}", measure(degraded), degraded if kept else None)
         made += 1
-        count(made)
         if made == options.per_task:
             return
 
@@ -256,8 +252,8 @@ def _synthetic(
 def _compare(kind: Kind, statistic: Statistic) -> Comparison:
     from scipy.stats import ks_2samp, mannwhitneyu
 
-    real, made = (np.array(_values(group, statistic.name)) for group in (kind.real, kind.synthetic))
-    low, high = _range(kind.synthetic, statistic.name, _COVERED)
+    real, made = (np.array(_values(group, statistic)) for group in (kind.real, kind.synthetic))
+    low, high = _range(kind.synthetic, statistic, _COVERED)
     below, above = int(np.sum(real < low)), int(np.sum(real > high))
     distance = ks_2samp(real, made)
     auc = mannwhitneyu(real, made).statistic / (len(real) * len(made))
@@ -272,17 +268,14 @@ def _compare(kind: Kind, statistic: Statistic) -> Comparison:
     )
 
 
-def _values(samples: Sequence[Sample], name: str) -> list[float]:
-    return [sample.figures[name] for sample in samples]
+def _values(samples: Sequence[Sample], statistic: Statistic) -> list[float]:
+    """Rounded as printed: a few white pixels more than none at all are no difference."""
+    return [round(sample.figures[statistic.name], statistic.digits) for sample in samples]
 
 
-def _range(samples: Sequence[Sample], name: str, quantiles: tuple[float, float]) -> tuple[float, float]:
-    low, high = np.quantile(_values(samples, name), quantiles)
+def _range(samples: Sequence[Sample], statistic: Statistic, quantiles: tuple[float, float]) -> tuple[float, float]:
+    low, high = np.quantile(_values(samples, statistic), quantiles)
     return float(low), float(high)
-
-
-def _is_inside(value: float, ends: tuple[float, float]) -> bool:
-    return ends[0] <= value <= ends[1]
 
 
 # ------------------------------------------------------------------------------------------------------ in words
@@ -367,8 +360,8 @@ def table(kind: Kind) -> Table:
 
 def _shown(samples: Sequence[Sample], statistic: Statistic) -> str:
     """Median and the range of the middle 80 %."""
-    low, high = _range(samples, statistic.name, _SHOWN)
-    median = float(np.median(_values(samples, statistic.name)))
+    low, high = _range(samples, statistic, _SHOWN)
+    median = float(np.median(_values(samples, statistic)))
     return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(median, low, high, d=statistic.digits)
 
 
