@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from .images import from_tensor
 from .models import OnScale, RestoreVAR, ScaleEvent
+from .tiling import Place
 
 Size = tuple[int, int]
 
@@ -38,8 +39,8 @@ class Glimpse:
 Watch = Callable[[Glimpse], None]
 
 
-def watching(model: RestoreVAR, watch: Watch, size: Size, padded: Size) -> OnScale:
-    """Tells `watch` of every scale of the first image of a pass; `size` of the photo within the `padded` image."""
+def watching(model: RestoreVAR, watch: Watch, place: Place, padded: Size) -> OnScale:
+    """Tells `watch` of every scale of the first image of a pass; `place` of the photo within the `padded` image."""
     final = (padded[0] // model.config.downsample, padded[1] // model.config.downsample)
     grids = model.config.scales.grids(final)
 
@@ -47,14 +48,13 @@ def watching(model: RestoreVAR, watch: Watch, size: Size, padded: Size) -> OnSca
         height, width = grids[event.scale]
         probability = event.logits_BlV[0].float().softmax(-1)
         chosen = probability.gather(-1, event.tokens_Bl[0, :, None]).view(height, width)
-        rows, columns = (-(-s * n // p) for s, n, p in zip(size, (height, width), padded, strict=True))
         latent_1CHW = event.f_hat_BCHW[:1]
         watch(
             Glimpse(
                 event.scale,
                 event.scales,
-                chosen[:rows, :columns].cpu().numpy(),
-                lambda side: _decoded(model, latent_1CHW, size, padded, side),
+                chosen[place.covered(padded, (height, width))].cpu().numpy(),
+                lambda side: _decoded(model, latent_1CHW, place, padded, side),
             )
         )
 
@@ -62,11 +62,11 @@ def watching(model: RestoreVAR, watch: Watch, size: Size, padded: Size) -> OnSca
 
 
 @torch.inference_mode()
-def _decoded(model: RestoreVAR, latent_1CHW: torch.Tensor, size: Size, padded: Size, side: int) -> np.ndarray:
+def _decoded(model: RestoreVAR, latent_1CHW: torch.Tensor, place: Place, padded: Size, side: int) -> np.ndarray:
     """The latent is made smaller, not the picture: a decoder's time goes with the area."""
-    share = min(1.0, side / max(size))
+    share = min(1.0, side / max(place.height, place.width))
     cells = [max(1, int(n * share)) for n in latent_1CHW.shape[-2:]]
     latent = F.interpolate(latent_1CHW.float(), size=cells, mode="area")
     image = model.vqvae.decode(latent)[0]
-    height, width = (max(1, min(side, s * n // p)) for s, n, p in zip(size, image.shape[-2:], padded, strict=True))
-    return from_tensor(image[:, :height, :width])
+    rows, columns = place.covered(padded, (image.shape[-2], image.shape[-1]))
+    return from_tensor(image[:, rows, columns][:, :side, :side])

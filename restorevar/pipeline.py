@@ -48,6 +48,9 @@ WHOLE_AREA_CUDA = 1024 * 1024
 MIN_SIDE = 64
 #: The rungs of the ladder in docs/benchmarks.md that are worth having.
 SPEEDS = {"best": Speed(), "balanced": Speed(scales=0.7), "fast": Speed(half=True)}
+#: Pixels that a window is enlarged by on each side, by reflection: what is padded with zeros inside the networks comes
+#: out darker, and clean photos and those in thick haze lose most by it (docs/log.md).
+MARGIN = 16
 #: Windows share this part of their side with each neighbour.
 OVERLAP = 1 / 8
 #: Tone is what is larger than this part of a window: well below the window, well above the detail.
@@ -92,6 +95,7 @@ class Restorer:
         self.dtype = pick_dtype(self.device, dtype)
         self.name, self.sha256, self.log = name, sha256, log
         self.unit = model.config.downsample
+        self.margin = _round_up(MARGIN, self.unit) if model.config.any_window else 0
         self.tile = _check_tile(model, tile)
         self.fidelity = _check_fidelity(model, fidelity)
         self.strength = _check_strength(strength)
@@ -336,13 +340,14 @@ class Restorer:
         return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
 
     def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int], watch: Watch | None = None) -> Tensor:
-        """The model on images in [-1, 1] no larger than `window`, reflected up to it. Result on the CPU."""
-        height, width = degraded_B3HW.shape[-2:]
-        padded = tiling.pad_to(degraded_B3HW, *window).to(self.device)
+        """The model on images in [-1, 1] no larger than `window`, reflected up to it and its margin. On the CPU."""
+        place = tiling.Place(degraded_B3HW.shape[-2], degraded_B3HW.shape[-1], self.margin)
+        high, wide = (side + 2 * self.margin for side in window)
+        padded = tiling.pad_to(degraded_B3HW, high, wide, self.margin).to(self.device)
         options: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
         if watch is not None and isinstance(self.model.config, RestoreVARConfig):
-            options["on_scale"] = watching(self.model, watch, (height, width), window)
-        restored = self.model.restore(padded, fidelity=self.fidelity, **options)[..., :height, :width].float().cpu()
+            options["on_scale"] = watching(self.model, watch, place, (high, wide))
+        restored = place.cut(self.model.restore(padded, fidelity=self.fidelity, **options)).float().cpu()
         if not restored.isfinite().all():
             raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")
         # The tone of a large photo and the sum of its windows are linear in what comes out here.

@@ -141,17 +141,39 @@ def _blend_row(source: Iterator[Tensor], plan: Plan, down: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- padding
 
 
-def pad_to(image_CHW: Tensor, height: int, width: int) -> Tensor:
-    """The image (.., H, W) made larger below and to the right by reflection.
+def pad_to(image_CHW: Tensor, height: int, width: int, margin: int = 0) -> Tensor:
+    """The image (.., H, W) made larger by reflection: `margin` pixels above and to the left, the rest opposite.
 
     Reflected again and again where the image is smaller than the padding; a single pixel is repeated.
     """
     for axis, size in ((-2, height), (-1, width)):
         length = image_CHW.shape[axis]
         if size > length:
-            index = np.pad(np.arange(length), (0, size - length), "reflect")
+            index = np.pad(np.arange(length), (margin, size - length - margin), "reflect")
             image_CHW = image_CHW.index_select(axis, torch.from_numpy(index).to(image_CHW.device))
     return image_CHW
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies in what `pad_to` made of it: `margin` pixels from the top and from the left."""
+
+    height: int
+    width: int
+    margin: int = 0
+
+    def cut(self, padded_CHW: Tensor) -> Tensor:
+        """(.., H, W) -> (.., height, width)."""
+        rows, columns = (slice(self.margin, self.margin + side) for side in (self.height, self.width))
+        return padded_CHW[..., rows, columns]
+
+    def covered(self, padded: tuple[int, int], grid: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of a coarser `grid` over the `padded` image that have a part in this one."""
+        rows, columns = (
+            slice(self.margin * cells // length, -(-(self.margin + side) * cells // length))
+            for side, length, cells in zip((self.height, self.width), padded, grid, strict=True)
+        )
+        return rows, columns
 
 
 # ------------------------------------------------------------------------------------------------------- tone

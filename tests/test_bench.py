@@ -151,7 +151,7 @@ def test_the_paper_model_costs_what_is_known():
 UNFUSED = replace(debug(), fidelity=replace(debug().fidelity, fuse=False))
 
 
-@pytest.mark.parametrize("config", [debug(), UNFUSED, PUBLISHED], ids=["fused", "with a branch of its own", "published"])
+@pytest.mark.parametrize("config", [debug(), UNFUSED, PUBLISHED], ids=["fused", "two pictures", "published"])
 def test_parts_add_up_to_the_whole(config: RestoreVARConfig):
     with META:
         model, image = build_model(config).eval(), torch.empty(3, 3, config.window, config.window)

@@ -26,8 +26,8 @@ from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.errors import UserError
 
 TASKS = list(DEGRADATIONS)
-#: The engine's own five and, by "other", their simpler models.
-MAKERS = DEGRADATIONS | {f"other {name}": make for name, make in VARIANTS.items()}
+#: The engine's own five, and the other ways to make them.
+MAKERS = DEGRADATIONS | {make.__name__: make for makers in VARIANTS.values() for make in makers}
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -101,6 +101,24 @@ def test_padding_reflects_and_keeps_the_image(height: int, width: int, more: int
     assert np.array_equal(padded.numpy(), expected)
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 60), st.integers(0, 60))
+@settings(max_examples=50, deadline=None)
+def test_a_margin_reflects_on_all_sides_and_is_cut_off_again(height: int, width: int, margin: int, more: int) -> None:
+    image = torch.arange(height * width, dtype=torch.float32).reshape(1, height, width)
+    size = (height + 2 * margin + more, width + 2 * margin)
+    padded = tiling.pad_to(image, *size, margin)
+    assert padded.shape == (1, *size)
+    assert torch.equal(tiling.Place(height, width, margin).cut(padded), image)
+    around = ((0, 0), (margin, margin + more), (margin, margin))
+    assert np.array_equal(padded.numpy(), np.pad(image.numpy(), around, "reflect"))
+
+
+def test_cells_of_a_place_are_all_that_have_a_part_in_it() -> None:
+    assert tiling.Place(32, 40, 16).covered((64, 72), (4, 9)) == (slice(1, 3), slice(2, 7))
+    assert tiling.Place(32, 40, 16).covered((64, 72), (1, 1)) == (slice(0, 1), slice(0, 1))
+    assert tiling.Place(5, 64, 0).covered((64, 64), (64, 8)) == (slice(0, 5), slice(0, 8))
+
+
 @pytest.mark.parametrize("shape", [(300, 200), (37, 1000), (2000, 3), (1, 90), (65, 64)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_shrunken_photos_keep_their_tone(shape: tuple[int, int], dtype: type) -> None:

@@ -22,7 +22,7 @@ class Mix:
                         joined by "+", applied in the order of DEGRADATIONS whatever the order in the name
     strength            range from which strength is drawn evenly, per sample and degradation
     combined_strength   factor on strength where several degradations meet, lest nothing be left to see
-    variants            share of the degradations made by a simpler model (degradations/variants.py)
+    variants            share of the degradations made by another model (degradations/variants.py)
     jpeg_probability    share of the degraded samples saved as JPEG afterwards
     jpeg_clean          the same share among the clean samples
     jpeg_quality        range from which the quality is drawn evenly
@@ -128,12 +128,15 @@ def _apply(task: str, image_S3HW: Tensor, mix: Mix, generator: Generator) -> Ten
 
 
 def _degrade_each(name: str, image_S3HW: Tensor, strength_S: Tensor, variants: float, generator: Generator) -> Tensor:
-    """One degradation, for some of the samples its variant. Without variants none of the chance is spent on them."""
+    """One degradation, for some of the samples one of its variants; without variants no chance is spent on them."""
     if not variants:
         return DEGRADATIONS[name](image_S3HW, strength_S, generator)
+    makers = (DEGRADATIONS[name], *VARIANTS[name])
     other_S = torch.rand(len(image_S3HW), generator=generator) < variants
+    maker_S = torch.randint(1, len(makers), (len(image_S3HW),), generator=generator) * other_S
     result_S3HW = torch.empty_like(image_S3HW)
-    for make, chosen_S in ((DEGRADATIONS[name], ~other_S), (VARIANTS[name], other_S)):
+    for i, make in enumerate(makers):
+        chosen_S = maker_S == i
         if chosen_S.any():
             result_S3HW[chosen_S] = make(image_S3HW[chosen_S], strength_S[chosen_S], generator)
     return result_S3HW

@@ -20,7 +20,6 @@ from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
 from .nafnet import NAFUNet, counts_for
 
-
 #: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
 Decode = Callable[[Tensor, Inject | None], Tensor]
 

@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .maps import fraction, resize, smooth_noise, stretch
+from .maps import fraction, luma, resize, smooth_noise, stretch
 from .per_sample import between, chance, spread, uniform
-
-_LUMA_3 = torch.tensor([0.299, 0.587, 0.114])
 
 
 def haze(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, depth_BHW: Tensor | None = None) -> Tensor:
@@ -100,7 +98,7 @@ def _follow_edges(depth_Bhw: Tensor, small_B3hw: Tensor, image_B3HW: Tensor, gen
     Depth jumps where objects end, which the filter imitates by following the edges of the image.
     """
     radius = max(1, min(depth_Bhw.shape[-2:]) // 12)
-    guide_B1hw = _luma(small_B3hw)
+    guide_B1hw = luma(small_B3hw)
     depth_B1hw = depth_Bhw[:, None]
     mean_guide, mean_depth = _box(guide_B1hw, radius), _box(depth_B1hw, radius)
     covariance = _box(guide_B1hw * depth_B1hw, radius) - mean_guide * mean_depth
@@ -109,7 +107,7 @@ def _follow_edges(depth_Bhw: Tensor, small_B3hw: Tensor, image_B3HW: Tensor, gen
     slope = slope * spread(chance(len(slope), 0.5, generator).float())
     offset = mean_depth - slope * mean_guide
     maps_B2HW = resize(torch.cat([_box(slope, radius), _box(offset, radius)], dim=1), image_B3HW.shape[-2:])
-    return maps_B2HW[:, 0] * _luma(image_B3HW)[:, 0] + maps_B2HW[:, 1]
+    return maps_B2HW[:, 0] * luma(image_B3HW)[:, 0] + maps_B2HW[:, 1]
 
 
 def _indoor_or_outdoor(depth_BHW: Tensor, generator: Generator) -> Tensor:
@@ -128,11 +126,6 @@ def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
     """HW coordinates in [0, 1]: y grows downwards, x to the right."""
     y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     return y_HW, x_HW
-
-
-def _luma(image_B3HW: Tensor) -> Tensor:
-    """B1HW brightness (Rec. 601)."""
-    return (image_B3HW * _LUMA_3[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def _box(maps_BCHW: Tensor, radius: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Maps over the image, and their sizes: enlarging, stretching, blurring, clouds of noise."""
+"""Maps over the image, and their sizes: brightness, enlarging, stretching, blurring, clouds of noise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 REFERENCE_SIDE = 768  # photographs with a longer side than this get larger streaks, flakes and kernels
+
+
+_LUMA_3 = torch.tensor([0.299, 0.587, 0.114])
+
+
+def luma(image_B3HW: Tensor) -> Tensor:
+    """B1HW brightness (Rec. 601)."""
+    return (image_B3HW * _LUMA_3[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def pixel_scale(height: int, width: int) -> float:

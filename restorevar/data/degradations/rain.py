@@ -20,7 +20,7 @@ def rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: G
     moment: draws the single streaks; the same generator otherwise makes frames of one shower.
     """
     batch, _, height, width = image_B3HW.shape
-    streaks_BHW = _streaks(strength_B, height, width, generator, moment or generator)
+    streaks_BHW = streaks(strength_B, height, width, generator, moment or generator)
     light_B = between(strength_B, 0.3, 0.8) * uniform(batch, 0.6, 1.2, generator)
     screen_B = uniform(batch, 0.5, 1.0, generator)  # 0 adds light as Rain100 does, 1 never overexposes
     misty_B3HW = veil(image_B3HW, 0.45 * strength_B**1.5, generator)
@@ -28,7 +28,7 @@ def rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: G
     return (misty_B3HW + added_B1HW * (1 - spread(screen_B) * misty_B3HW)).clamp(0, 1)
 
 
-def _streaks(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
+def streaks(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
     """BHW coverage in [0, 1] of far (short, thin, many), middle and near (long, wide, few) streaks."""
     batch = len(strength_B)
     scale = pixel_scale(height, width)

@@ -19,7 +19,7 @@ def snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: G
     moment: draws the single flakes; the same generator otherwise makes frames of one snowfall.
     """
     batch, _, height, width = image_B3HW.shape
-    flakes_BHW = _flakes(strength_B, height, width, generator, moment or generator)
+    flakes_BHW = flakes(strength_B, height, width, generator, moment or generator)
     opacity_B = between(strength_B, 0.7, 1.0) * uniform(batch, 0.8, 1.05, generator)
     colour_B3 = uniform(batch, 0.85, 1.0, generator)[:, None] - torch.tensor([0.02, 0.01, 0.0])
     veiled_B3HW = veil(image_B3HW, 0.35 * strength_B, generator)
@@ -27,7 +27,7 @@ def snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, moment: G
     return veiled_B3HW + alpha_B1HW * (colour_B3[..., None, None] - veiled_B3HW)
 
 
-def _flakes(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
+def flakes(strength_B: Tensor, height: int, width: int, generator: Generator, moment: Generator) -> Tensor:
     """BHW coverage in [0, 1] of small, medium and large flakes.
 
     Each layer is (count per megapixel, radius px, smear px, points per flake, drawn at 1/n of the size).

@@ -1,22 +1,29 @@
-"""Simpler models of the same five, as other people's code and the papers' data sets have them: for training only.
+"""Other models of the same five, for training only: simpler ones, and ones nearer to photographs.
 
 A network that has only ever seen one generator's rain learns that generator. Some samples of the training mix are made
-by these, so that what is learned is what they have in common. The fixed test pairs are not: `degrade` knows nothing of
-this page. All functions: image_B3HW float32 in [0, 1], strength_B in [0, 1] -> the same shape in [0, 1].
+by these, so that what is learned is what they have in common. The first of each kind is simple, as other people's code
+and the papers' data sets have it; the second has what `restorevar analyze realism` found lacking in ours. The fixed
+test pairs have neither: `degrade` knows nothing of this page.
+
+All functions: image_B3HW float32 in [0, 1], strength_B in [0, 1] -> the same shape in [0, 1].
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
-from .blur import convolve
+from .blur import blur, convolve
 from .haze import haze
-from .maps import gaussian_blur, pixel_scale, resize
+from .low_light import low_light, to_linear, to_srgb
+from .maps import gaussian_blur, luma, pixel_scale, resize, smooth_noise
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
+from .rain import streaks
+from .snow import flakes
 
 
 def thick_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
@@ -109,6 +116,82 @@ def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     return torch.where(spread(chance(batch, 0.25, generator)), enlarged_B3HW, blurred_B3HW).clamp(0, 1)
 
 
+def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Fog under a covered sky: the scene has lost its colours before the air adds its own, which is dull."""
+    batch = len(image_B3HW)
+    kept_B = torch.where(chance(batch, 0.7, generator), uniform(batch, 0.2, 0.8, generator), torch.ones(batch))
+    dull_B3HW = _desaturated(image_B3HW, kept_B)
+    foggy_B3HW = haze(dull_B3HW, strength_B, generator)
+    dim_B = uniform(batch, 0.6, 1.0, generator)  # on roads the fog itself is seldom brighter than 0.8
+    return foggy_B3HW * spread(torch.where(chance(batch, 0.5, generator), dim_B, torch.ones(batch)))
+
+
+def against_the_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Black ground below a sky or a window that stays bright; and rooms lit by one warm lamp. In linear light."""
+    batch, _, height, width = image_B3HW.shape
+    light_B3HW = to_linear(image_B3HW)
+    luma_B1HW = light_B3HW.mean(dim=1, keepdim=True)
+    smooth_B1HW = gaussian_blur(luma_B1HW[:, 0], uniform(batch, 0.5, 6.0, generator))[:, None]
+    knee_B = torch.quantile(smooth_B1HW.flatten(1), 0.8, dim=1) * uniform(batch, 0.8, 1.2, generator) + 0.05
+    bright_B1HW = torch.sigmoid((smooth_B1HW / spread(knee_B) - 1) / spread(uniform(batch, 0.05, 0.4, generator)))
+    lamp_BHW = smooth_noise(batch, height, width, generator, cells=2, octaves=1) ** 3
+    lamps_B = chance(batch, 0.4, generator)
+    lit_B1HW = torch.where(spread(lamps_B), lamp_BHW[:, None], bright_B1HW)
+    shadow_B = torch.exp(between(strength_B, math.log(0.25), math.log(0.008)))
+    warm_B = torch.where(chance(batch, 0.4, generator), 0.35 * torch.randn(batch, generator=generator).abs(), 0.0)
+    cast_B3 = torch.exp(warm_B[:, None] * torch.tensor([0.6, 0.0, -1.0]))
+    gain_B1HW = spread(shadow_B) + (1 - spread(shadow_B)) * lit_B1HW
+    dark_B3HW = light_B3HW * gain_B1HW * cast_B3[..., None, None]
+    sigma_B = 0.02 * uniform(batch, 0.0, 1.0, generator) ** 2 * shadow_B.sqrt()
+    noisy_B3HW = dark_B3HW + spread(sigma_B) * torch.randn(dark_B3HW.shape, generator=generator)
+    crushed_B = torch.where(chance(batch, 0.5, generator), uniform(batch, 0.0, 0.04, generator), torch.zeros(batch))
+    encoded_B3HW = (to_srgb(noisy_B3HW.clamp(0, 1)) - spread(crushed_B)).clamp(min=0)
+    deep_B = chance(batch, 0.35, generator)  # else no lamp: darker than our own, and cleaner
+    deep_B3HW = low_light(image_B3HW * spread(uniform(batch, 0.35, 0.8, generator)), strength_B, generator)
+    return (torch.where(spread(deep_B), deep_B3HW, encoded_B3HW) * 255).round() / 255
+
+
+def gray_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Rain as cameras see it: drops show the gray of the sky, so before a bright sky there are none to be seen."""
+    batch, _, height, width = image_B3HW.shape
+    dull_B3HW = _desaturated(image_B3HW, uniform(batch, 0.6, 1.0, generator))
+    alpha_BHW = streaks(strength_B, height, width, generator, generator)
+    alpha_B1HW = spread(uniform(batch, 0.2, 0.7, generator)) * alpha_BHW[:, None]
+    gray_B = uniform(batch, 0.6, 0.95, generator)
+    return dull_B3HW + alpha_B1HW * (spread(gray_B) - dull_B3HW).clamp(min=0)
+
+
+def soft_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Flakes through which the scene is seen, blurred by their distance, over a scene that is paler for the snow."""
+    batch, _, height, width = image_B3HW.shape
+    pale_B3HW = _desaturated(image_B3HW, uniform(batch, 0.4, 1.0, generator))
+    veil_B = 0.5 * strength_B * uniform(batch, 0.0, 1.0, generator)
+    pale_B3HW = torch.lerp(pale_B3HW, torch.full_like(pale_B3HW, 0.85), spread(veil_B))
+    alpha_BHW = flakes(strength_B * 0.8, height, width, generator, generator)
+    alpha_BHW = gaussian_blur(alpha_BHW, uniform(batch, 0.3, 2.0, generator) * pixel_scale(height, width))
+    alpha_B1HW = (spread(uniform(batch, 0.4, 0.9, generator)) * alpha_BHW[:, None]).clamp(0, 1)
+    return pale_B3HW + alpha_B1HW * (spread(uniform(batch, 0.85, 1.0, generator)) - pale_B3HW)
+
+
+def blur_with_lights(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """What is burnt out was brighter than white before the sensor cut it off, so it leaves white trails.
+
+    Only where it is rare: a photo of snow is no photo of lamps.
+    """
+    burnt_B1HW = ((luma(image_B3HW) - 0.85) / 0.15).clamp(min=0)
+    rare_B = (burnt_B1HW > 0).float().mean(dim=(1, 2, 3)) < 0.04
+    brighter_B = uniform(len(image_B3HW), 0.3, 2.5, generator) * rare_B
+    whole_B = 1 + brighter_B
+    scaled_B3HW = (image_B3HW + spread(brighter_B) * burnt_B1HW) / spread(whole_B)
+    return (blur(scaled_B3HW, strength_B, generator) * spread(whole_B)).clamp(0, 1)
+
+
+def _desaturated(image_B3HW: Tensor, kept_B: Tensor) -> Tensor:
+    """So much of the colour kept, at the same luma."""
+    luma_B1HW = luma(image_B3HW)
+    return luma_B1HW + spread(kept_B) * (image_B3HW - luma_B1HW)
+
+
 def _line_kernels(length_B: Tensor, angle_B: Tensor, generator: Generator) -> Tensor:
     """BKK straight lines of even light and sum 1, length_B px long, at angle_B (0: straight down)."""
     batch, steps = len(length_B), 96
@@ -120,11 +203,11 @@ def _line_kernels(length_B: Tensor, angle_B: Tensor, generator: Generator) -> Te
     return lines_BKK / lines_BKK.sum(dim=(1, 2), keepdim=True)
 
 
-#: Degradation -> another way to make it.
-VARIANTS = {
-    "haze": thick_fog,
-    "rain": filtered_rain,
-    "snow": round_snow,
-    "lowlight": darkened,
-    "blur": plain_blur,
+#: Degradation -> other ways to make it, all equally likely.
+VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] = {
+    "haze": (thick_fog, gray_fog),
+    "rain": (filtered_rain, gray_rain),
+    "snow": (round_snow, soft_snow),
+    "lowlight": (darkened, against_the_light),
+    "blur": (plain_blur, blur_with_lights),
 }
