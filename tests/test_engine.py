@@ -16,7 +16,7 @@ import torch
 from restorevar.errors import UserError
 from restorevar.images import Photo
 from restorevar.models import RestoreVAR
-from restorevar.pipeline import Restorer
+from restorevar.pipeline import MARGIN, Restorer
 from restorevar.serving.engine import Busy, Cancelled, Closed, Engine, Limits, Options, Ticket, TimedOut
 
 WAIT = 30  # seconds that a healthy machine never takes
@@ -228,7 +228,7 @@ def test_lack_of_memory(restorer: Restorer, open_engine: Callable[..., Engine]) 
     said: list[str] = []
     restorer.log = said.append
     photos = [photo(i, 128, 128) for i in range(3)]
-    most = [1, 128 * 128]
+    most = [1, (128 + 2 * MARGIN) ** 2]
 
     def spoil(images: torch.Tensor) -> None:
         if len(images) > most[0] or images[0, 0].numel() > most[1]:
@@ -240,7 +240,7 @@ def test_lack_of_memory(restorer: Restorer, open_engine: Callable[..., Engine]) 
     for expected, ticket in zip(alone, [engine.submit(one) for one in photos], strict=True):
         assert off(expected, ticket.result(WAIT).photo) <= 1
     assert engine.model.most == 1 and any("1 windows per pass" in line for line in said)
-    most[1] = 64 * 64
+    most[1] = (64 + 2 * MARGIN) ** 2
     result = engine.submit(photos[0]).result(WAIT)
     assert result.settings["tile"] == 64 == engine.restorer.tile
     assert engine.submit(photos[1]).result(WAIT).settings["tile"] == 64

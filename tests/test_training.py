@@ -184,7 +184,7 @@ def test_init_takes_what_fits(photos, tmp_path, capsys):
 def test_autoencoder_learns(photos, tmp_path):
     torch.manual_seed(0)
     model = RestoreVAR(debug())
-    stage = AutoencoderStage(Schedule(lr=3e-3, batch=4, steps=80, warmup_steps=5), crop=32)
+    stage = AutoencoderStage(Schedule(lr=3e-3, batch=4, steps=300, warmup_steps=5), crop=32)
     stage.setup(model, setting(photos, tmp_path))
     before = stage.validate(model)["psnr"]
     fit(model, stage, setting(photos, tmp_path))

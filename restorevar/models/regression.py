@@ -23,12 +23,13 @@ class RegressionConfig:
     `encoder` and `decoder` count the blocks per level, finest first; the decoder's last number also serves the levels
     after it. `middle` counts those at the coarsest resolution, below the levels. `patch` folds a patch x patch square
     of pixels into channels before the first level, as in the VQVAE.
-    The defaults are NAFNet's for SIDD (width 32: 2, 2, 4, 8 blocks, 12, 2, 2, 2, 2) from its second level on.
+    The defaults are NAFNet's for SIDD (width 32: 2, 2, 4, 8 blocks, 12, 2, 2, 2, 2) from its second level on, with two
+    blocks less in the middle: the size of `compact`.
     """
 
     width: int = 64
     encoder: tuple[int, ...] = (2, 4, 8)
-    middle: int = 12
+    middle: int = 10
     decoder: tuple[int, ...] = (2,)
     patch: int = 2
 
