@@ -29,7 +29,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra [serve] is not instal
 
 from fastapi import FastAPI  # noqa: E402
 
-from restorevar.pipeline import Restorer  # noqa: E402
+from restorevar.pipeline import MARGIN, Restorer  # noqa: E402
 from restorevar.serving.engine import Engine, Limits  # noqa: E402
 from restorevar.serving.page import mount_page  # noqa: E402
 
@@ -53,7 +53,7 @@ def engine() -> Iterator[Engine]:
 
     def restore_slowly(images: torch.Tensor, **options: Any) -> torch.Tensor:
         tell = options.get("on_scale")
-        if tell is not None and images.shape[2] == SLOW:
+        if tell is not None and images.shape[2] == SLOW + 2 * MARGIN:
 
             def tell_slowly(event: Any) -> None:
                 time.sleep(0.4)
