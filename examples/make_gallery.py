@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pictures import CREDITS, grid, photo
+from pictures import CREDITS, photo, side_by_side
 from PIL import Image
 
 from restorevar import Restorer
@@ -127,7 +127,7 @@ def _write_strip(path: Path, shown: Shown, width: int, quality: int) -> None:
         Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
         for pixels in (shown.before, shown.after, shown.truth)
     ]
-    strip = Photo(np.asarray(grid([panels])), format="JPEG", coding={"subsampling": 2})  # colour at half the size
+    strip = Photo(np.asarray(side_by_side(panels)), format="JPEG", coding={"subsampling": 2})  # colour at half the size
     write_photo(path, strip, quality=quality, overwrite=True)
 
 

@@ -31,11 +31,10 @@ def picture(pixels_3HW: Tensor) -> Image.Image:
     return Image.fromarray(pixels_3HW.permute(1, 2, 0).contiguous().numpy())
 
 
-def grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Panels of one size, row below row, two pixels of white around each."""
-    width, height = (side + 4 for side in rows[0][0].size)
-    sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)), "white")
-    for y, row in enumerate(rows):
-        for x, panel in enumerate(row):
-            sheet.paste(panel, (x * width + 2, y * height + 2))
-    return sheet
+def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
+    """Panels of one size, two pixels of white around each."""
+    width, height = (side + 4 for side in panels[0].size)
+    strip = Image.new("RGB", (width * len(panels), height), "white")
+    for x, panel in enumerate(panels):
+        strip.paste(panel, (x * width + 2, 2))
+    return strip

@@ -143,14 +143,10 @@ def _blend_row(source: Iterator[Tensor], plan: Plan, down: Tensor) -> Tensor:
 
 def surroundings(photo_HW3: np.ndarray, rows: slice, columns: slice, margin: int) -> np.ndarray:
     """A window of the photo with `margin` pixels more on each side, reflected where the photo ends."""
-    indices = []
-    for part, length in zip((rows, columns), photo_HW3.shape, strict=False):
-        start, stop = part.start - margin, part.stop + margin
-        inside = np.arange(max(start, 0), min(stop, length))
-        # Reflected from the whole photo: a window at its edge may be smaller than the margin.
-        before = np.pad(np.arange(length), (max(0, -start), 0), "reflect")[: max(0, -start)]
-        after = np.pad(np.arange(length), (0, max(0, stop - length)), "reflect")[length:]
-        indices.append(np.concatenate([before, inside, after]))
+    indices = (
+        np.pad(np.arange(length), margin, "reflect")[part.start : part.stop + 2 * margin]
+        for part, length in zip((rows, columns), photo_HW3.shape[:2], strict=True)
+    )
     return photo_HW3[np.ix_(*indices)]
 
 

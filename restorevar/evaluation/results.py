@@ -124,12 +124,12 @@ def _score_beside(
     listener: Listener,
 ) -> None:
     """Another method's rows, in the same file; its images are not kept."""
-    wanted = other.pairs(find_protocol(BESIDE_PROTOCOL).select(pairs))
+    protocol, log = find_protocol(BESIDE_PROTOCOL), options.work / ROWS
+    wanted = other.pairs(protocol.select(pairs))
     if not wanted:
         listener.note(f"{other.told} is left out: none of the pairs is for it")
         return
     chosen = [metric for metric in metrics if metric.name in BESIDE_METRICS]
-    protocol, log = find_protocol(BESIDE_PROTOCOL), options.work / ROWS
     rows = evaluate(other.method, wanted, protocol, chosen, log, None, options.device, listener)
     outcome.beside += rows
     outcome.missing += len(wanted) - len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class OnRollouts(Stage):
     crop: tuple[int, ...] = ()  #: pixels; none: whole windows
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(ssim=0.2))
 
+    judged_at: ClassVar[float] = 0.0  #: the W of validation and previews
+
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
         self.source, self.device = setting.source, setting.device
         self.judge = self.loss.build(model, setting)
@@ -44,6 +47,15 @@ class OnRollouts(Stage):
 
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
+
+    def validate(self, model: RestoreVAR) -> dict[str, float]:
+        return gains(restoring(model, self.judged_at), self.source, next(iter(self.shapes)), self.device)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_gain"]
+
+    def preview(self, model: RestoreVAR) -> Preview:
+        return preview([restoring(model, self.judged_at)], self.source, next(iter(self.shapes)), self.device)
 
     def _batch(self, step: int, turn: int) -> Sample:
         """Whole windows: clean and degraded in [-1, 1], the rollout, the clean image's latent."""
@@ -95,12 +107,3 @@ class DecoderStage(OnRollouts):
         output = model.vqvae.decode_unclamped(parts["refined"])
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)
         return {"loss": judged.pop("image"), **judged}
-
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(restoring(model, 0.0), self.source, next(iter(self.shapes)), self.device)
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
-
-    def preview(self, model: RestoreVAR) -> Preview:
-        return preview([restoring(model, 0.0)], self.source, next(iter(self.shapes)), self.device)

@@ -11,8 +11,8 @@ from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
-from .losses import psnr
-from .replay import Make, Sample, Shapes
+from .losses import mean_gain
+from .replay import Make, Shapes
 from .rollouts import refined_samples, restoring
 from .trainer import Preview, Setting
 from .validation import gains, preview
@@ -31,6 +31,7 @@ class BranchStage(OnRollouts):
     crop: tuple[int, ...] = (128, 128, 192, 256)
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
     name: str = "branch"
+    judged_at = 1.0
 
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
         super().setup(model, setting)
@@ -49,27 +50,12 @@ class BranchStage(OnRollouts):
         parts = self._cut(batch, batch["refined"], model.config.vqvae.downsample, step)
         output = _branch(model).alone(parts["degraded"], parts["refined"])
         judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
-        return {"loss": judged.pop("image"), "gain": _gain(output, parts), **judged}
-
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(restoring(model, 1.0), self.source, next(iter(self.shapes)), self.device)
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
-
-    def preview(self, model: RestoreVAR) -> Preview:
-        return preview([restoring(model, 1.0)], self.source, next(iter(self.shapes)), self.device)
+        return {"loss": judged.pop("image"), "gain": mean_gain(output, parts["degraded"], parts["clean"]), **judged}
 
 
 def _branch(model: RestoreVAR) -> FidelityBranch:
     assert model.fidelity is not None, "this model has no fidelity branch"
     return model.fidelity
-
-
-def _gain(output: Tensor, parts: Sample) -> Tensor:
-    """dB gained, on the mean of the batch; clean samples count as if their input had 50 dB."""
-    before = psnr(parts["degraded"], parts["clean"]).clamp_max(50)
-    return (psnr(output.detach(), parts["clean"]) - before).mean()
 
 
 @dataclass
@@ -102,7 +88,8 @@ class FidelityStage(OnRollouts):
         loss = judged.pop("image") + self.latent_weight * latent_l1
         if papers_path:
             return {"loss": loss, "latent_l1": latent_l1}
-        return {"loss": loss, "latent_l1": latent_l1, "gain": _gain(output, parts), **judged}
+        gain = mean_gain(output, parts["degraded"], parts["clean"])
+        return {"loss": loss, "latent_l1": latent_l1, "gain": gain, **judged}
 
     def validate(self, model: RestoreVAR) -> dict[str, float]:
         shape = next(iter(self.shapes))
@@ -110,9 +97,6 @@ class FidelityStage(OnRollouts):
         return gains(restoring(model, 1.0), self.source, shape, self.device) | {
             f"{name}_at_0": value for name, value in at_0.items()
         }
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
 
     def preview(self, model: RestoreVAR) -> Preview:
         return preview([restoring(model, w) for w in (0.0, 1.0)], self.source, next(iter(self.shapes)), self.device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.pairs import Pairs, to_model
 from .image_loss import ImageLoss
-from .losses import psnr
+from .losses import mean_gain
 from .replay import Replay, Sample, Shape, Shapes
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import Restore, gains, preview
@@ -45,9 +45,7 @@ class RegressionStage(Stage[Any]):
         clean, degraded = (to_model(batch[name].to(self.device)) for name in ("clean", "degraded"))
         output = model(degraded)
         judged = self.judge(output, clean, model.conv_out.weight, step)
-        before = psnr(degraded, clean).clamp_max(50)  # clean samples: else they are all one sees
-        gain = (psnr(output.detach(), clean) - before).mean()
-        return {"loss": judged.pop("image"), "gain": gain, **judged}
+        return {"loss": judged.pop("image"), "gain": mean_gain(output, degraded, clean), **judged}
 
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)

@@ -51,7 +51,7 @@ def _blur_kernels(span_B: Tensor, generator: Generator) -> Tensor:
     batch = len(span_B)
     side = 2 * math.ceil(float(span_B.max()) / 2) + 3
     motion_BKK = _motion_kernels(span_B, side, generator)
-    defocus_BKK = _disc_kernels(0.3 * span_B, side)
+    defocus_BKK = disc_kernels(0.3 * span_B, side)
     defocus_B = chance(batch, 0.22, generator)
     kernel_BKK = torch.where(defocus_B[:, None, None], defocus_BKK, motion_BKK)
     return kernel_BKK / kernel_BKK.sum(dim=(1, 2), keepdim=True)
@@ -79,7 +79,7 @@ def _smooth_rows(batch: int, length: int, generator: Generator) -> Tensor:
     return F.interpolate(knots, size=length, mode="linear", align_corners=True)[:, 0]
 
 
-def _disc_kernels(radius_B: Tensor, side: int) -> Tensor:
+def disc_kernels(radius_B: Tensor, side: int) -> Tensor:
     """BKK discs with a soft rim of one pixel: the image of a point out of focus."""
     offset_K = torch.arange(side) - side // 2
     distance_KK = (offset_K[:, None] ** 2 + offset_K[None, :] ** 2).sqrt()

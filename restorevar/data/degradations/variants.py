@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from .blur import blur, convolve
+from .blur import blur, convolve, disc_kernels
 from .haze import haze
 from .low_light import low_light, to_linear, to_srgb
 from .maps import gaussian_blur, luma, pixel_scale, resize, smooth_noise
@@ -53,7 +53,7 @@ def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) 
         noise_BHW = torch.rand(batch, height, width, generator=generator)
         sown_BHW = (noise_BHW < sparse_B[:, None, None]).float() * (0.4 + 0.6 * noise_BHW / sparse_B[:, None, None])
         length_B = uniform(batch, 8.0, longest, generator) * scale
-        streaks_BHW = convolve(sown_BHW[:, None], _line_kernels(length_B, angle_B, generator))[:, 0]
+        streaks_BHW = convolve(sown_BHW[:, None], _line_kernels(length_B, angle_B))[:, 0]
         thick_B = uniform(batch, 0.2, 0.9, generator) * scale
         streaks_BHW = gaussian_blur(streaks_BHW, thick_B)
         peak_B = streaks_BHW.flatten(1).amax(1).clamp(min=1e-4)
@@ -74,10 +74,7 @@ def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
         radius_B = radius * scale * uniform(batch, 0.6, 1.5, generator)
         sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
         side = 2 * math.ceil(float(radius_B.max())) + 5
-        offset_K = torch.arange(side) - side // 2
-        distance_KK = (offset_K[:, None] ** 2 + offset_K[None, :] ** 2).sqrt()
-        discs_BKK = (radius_B[:, None, None] + 0.5 - distance_KK).clamp(0, 1)
-        flakes_BHW = convolve(sown_BHW[:, None], discs_BKK)[:, 0].clamp(0, 1)
+        flakes_BHW = convolve(sown_BHW[:, None], disc_kernels(radius_B, side))[:, 0].clamp(0, 1)
         soft_B = uniform(batch, 0.0, 1.0, generator) * radius_B
         flakes_BHW = gaussian_blur(flakes_BHW, soft_B + 0.2)
         opacity_B = uniform(batch, 0.4, 1.0, generator)
@@ -108,7 +105,7 @@ def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     maps_MHW = image_B3HW.reshape(-1, height, width)
     gaussian_B3HW = gaussian_blur(maps_MHW, sigma_B.repeat_interleave(3)).view_as(image_B3HW)
     angle_B = math.pi * torch.rand(batch, generator=generator)
-    line_B3HW = convolve(image_B3HW, _line_kernels(between(strength_B, 3.0, 26.0) * scale, angle_B, generator))
+    line_B3HW = convolve(image_B3HW, _line_kernels(between(strength_B, 3.0, 26.0) * scale, angle_B))
     blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), gaussian_B3HW, line_B3HW)
     times = float(uniform(1, 1.3, 3.0, generator))
     small = resize(gaussian_B3HW, (max(2, int(height / times)), max(2, int(width / times))))
@@ -130,8 +127,8 @@ def against_the_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generat
     """Black ground below a sky or a window that stays bright; and rooms lit by one warm lamp. In linear light."""
     batch, _, height, width = image_B3HW.shape
     light_B3HW = to_linear(image_B3HW)
-    luma_B1HW = light_B3HW.mean(dim=1, keepdim=True)
-    smooth_B1HW = gaussian_blur(luma_B1HW[:, 0], uniform(batch, 0.5, 6.0, generator))[:, None]
+    mean_BHW = light_B3HW.mean(dim=1)
+    smooth_B1HW = gaussian_blur(mean_BHW, uniform(batch, 0.5, 6.0, generator))[:, None]
     knee_B = torch.quantile(smooth_B1HW.flatten(1), 0.8, dim=1) * uniform(batch, 0.8, 1.2, generator) + 0.05
     bright_B1HW = torch.sigmoid((smooth_B1HW / spread(knee_B) - 1) / spread(uniform(batch, 0.05, 0.4, generator)))
     lamp_BHW = smooth_noise(batch, height, width, generator, cells=2, octaves=1) ** 3
@@ -192,7 +189,7 @@ def _desaturated(image_B3HW: Tensor, kept_B: Tensor) -> Tensor:
     return luma_B1HW + spread(kept_B) * (image_B3HW - luma_B1HW)
 
 
-def _line_kernels(length_B: Tensor, angle_B: Tensor, generator: Generator) -> Tensor:
+def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
     """BKK straight lines of even light and sum 1, length_B px long, at angle_B (0: straight down)."""
     batch, steps = len(length_B), 96
     side = 2 * math.ceil(float(length_B.max()) / 2) + 3

@@ -97,18 +97,14 @@ class Table:
                     for i, line in enumerate(self.lines)
                     if line.contest == contest and (value := _value(line, c)) is not None
                 }
-                if column.better and len(values) > 1:
-                    top = (max if column.better == "higher" else min)(values.values())
-                    found |= {(i, c) for i, value in values.items() if value == top}
+                found |= {(i, c) for i in _best(values, column.better)}
         return found
 
     def _best_across(self, better: Better) -> set[tuple[int, int]]:
         found = set()
         for i, line in enumerate(self.lines):
             values = {c: cell.value for c, cell in enumerate(line.cells) if cell.value is not None}
-            if len(values) > 1:
-                top = (max if better == "higher" else min)(values.values())
-                found |= {(i, c) for c, value in values.items() if value == top}
+            found |= {(i, c) for c in _best(values, better)}
         return found
 
     def remedies(self) -> list[str]:
@@ -125,6 +121,14 @@ class Table:
 
 def _value(line: Line, column: int) -> float | None:
     return line.cells[column].value if column < len(line.cells) else None
+
+
+def _best(values: Mapping[int, float], better: Better | None) -> list[int]:
+    """Keys of the best of several; of one alone, and where no side is better, none."""
+    if better is None or len(values) < 2:
+        return []
+    top = (max if better == "higher" else min)(values.values())
+    return [key for key, value in values.items() if value == top]
 
 
 def number(value: float | None, digits: int, note: str = "") -> Cell:
