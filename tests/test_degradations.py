@@ -23,6 +23,7 @@ from restorevar.data.degradations import (
     to_srgb,
 )
 from restorevar.data.mixes import MIXES, Mix, degrade
+from restorevar.data.tones import harder
 from restorevar.errors import UserError
 
 TASKS = list(DEGRADATIONS)
@@ -201,7 +202,7 @@ def test_clean_samples_stay_as_they_are_and_others_do_not() -> None:
 def test_shares_of_the_train_mix() -> None:
     _, tasks = degrade(torch.rand(600, 3, 8, 8, generator=seeded()), "train", seeded())
     share = {task: tasks.count(task) / len(tasks) for task in set(tasks)}
-    assert 0.14 < share["haze"] < 0.26
+    assert 0.18 < share["haze"] < 0.30
     assert 0.05 < share["clean"] < 0.18
     assert 0.02 < sum(part for task, part in share.items() if "+" in task) < 0.11
 
@@ -214,6 +215,18 @@ def test_some_are_made_by_the_variant_and_all_of_them_where_the_mix_says_so() ->
     plain = degrade(image_B3HW, Mix(weights={"lowlight": 1}), seeded(4))[0]
     assert torch.equal(made[0], plain)  # and the chance of the fixed test pairs is not spent on variants
     assert not torch.equal(made[0.5], made[0]) and not torch.equal(made[0.5], made[1])
+
+
+def test_harder_tones_only_ever_add_contrast(photos_B3HW: Tensor) -> None:
+    """Darks no brighter, order of gray kept, black and white in range; a soft target would teach that haze is right."""
+    ramp_3HW = torch.linspace(0, 1, 65).expand(3, 4, 65)
+    for seed in range(20):
+        toned_3HW = harder(ramp_3HW, seeded(seed))
+        gray_W = toned_3HW.mean((0, 1))
+        assert gray_W.min() == 0 and gray_W.max() > 0.999 and (gray_W.diff() >= -1e-6).all()
+        assert gray_W[8] <= ramp_3HW[0, 0, 8] and gray_W[-1] - gray_W[8] >= ramp_3HW[0, 0, -1] - ramp_3HW[0, 0, 8]
+        assert harder(photos_B3HW[0], seeded(seed)).shape == photos_B3HW[0].shape
+    assert not torch.equal(harder(photos_B3HW[0], seeded(0)), harder(photos_B3HW[0], seeded(1)))
 
 
 def test_a_mix_without_a_task_has_none_of_its_company_either() -> None:

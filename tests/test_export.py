@@ -92,6 +92,16 @@ def test_they_run_without_torch(exported, tmp_path):
     subprocess.run([sys.executable, "-c", code, str(exported[0]), str(tmp_path / "a.png")], check=True, timeout=60)
 
 
+def test_a_small_photo_lies_in_the_middle(model, exported):
+    """With a margin of its own reflection, as the restorer shows it to the model; the same comes out."""
+    photo = np.random.default_rng(2).integers(0, 256, (SIZE - 16, SIZE - 24, 3), np.uint8)
+    around = np.pad(photo, ((8, 8), (12, 12), (0, 0)), "reflect")
+    image = torch.from_numpy(around).permute(2, 0, 1)[None].float() / 127.5 - 1
+    expected = (load_model(model).model.restore(image)[0, :, 8:-8, 12:-12] + 1) * 127.5
+    found = OnnxModel(exported[0], threads=1).restore_photo(photo)
+    np.testing.assert_allclose(found, expected.permute(1, 2, 0).round().clamp(0, 255).numpy(), atol=1)
+
+
 def test_what_the_graphs_cannot_do_is_one_line(exported):
     graphs = OnnxModel(exported[0], threads=1)
     with pytest.raises(UserError, match="larger than the exported 40x40"):

@@ -22,7 +22,7 @@ from restorevar.errors import UserError
 from restorevar.images import from_tensor, to_tensor
 from restorevar.models import RegressionConfig, RegressionNet, RestoreVAR, build_model
 from restorevar.models.config import compact, debug
-from restorevar.models.nafnet import NAFBlock, ScaledConv
+from restorevar.models.nafnet import NAFBlock, ScaledConv, Up
 from restorevar.pipeline import MARGIN, Restorer
 from restorevar.training import recipes
 from restorevar.training.regression_stage import RegressionStage
@@ -75,6 +75,17 @@ def test_a_batch_of_two_is_two_singles(awake):
     both = image(32, 32, 2)
     singles = torch.cat([awake.restore(both[:1]), awake.restore(both[1:])])
     torch.testing.assert_close(awake.restore(both), singles, atol=1e-5, rtol=0)
+
+
+def test_going_up_is_smooth_between_cells_and_sharp_within():
+    """A ramp of equal cells comes up as a ramp; what tells the pixels of a cell apart lies where a shuffle puts it."""
+    ramp = torch.arange(6.0).expand(1, 2, 6, 6)
+    up = Up(2).requires_grad_(False)
+    up[0].weight.copy_(torch.tensor([0.5, 0.5]).view(1, 2, 1, 1).expand(4, 2, 1, 1))
+    assert up(ramp).shape == (1, 1, 12, 12)
+    torch.testing.assert_close(up(ramp)[0, 0, 5, 1:-1], torch.linspace(0.25, 4.75, 10))
+    up[0].weight.copy_(torch.tensor([3.0, -1.0, -2.0, 0.0]).view(4, 1, 1, 1).expand(4, 2, 1, 1))
+    torch.testing.assert_close(up(ramp), nn.functional.pixel_shuffle(up[0](ramp), 2))
 
 
 def test_starts_as_the_identity():

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from restorevar.checkpoints import load_model
 from restorevar.cli import app
+from restorevar.data.mixes import MIXES
 from restorevar.data.pairs import PairSource, Source
 from restorevar.data.synthesis import make_pairs
 from restorevar.errors import UserError
@@ -136,6 +137,17 @@ def test_dark_photos_are_trained_on_but_are_no_target_for_low_light(tmp_path, le
     tasks = PairSource(tmp_path).pairs("s", range(80), 16, 16).tasks
     assert {"clean", "haze", "rain"} <= set(tasks)
     assert any("lowlight" in task for task in tasks) is target
+
+
+def test_harder_tones_are_of_target_and_input_alike_and_no_target_for_low_light(tmp_path):
+    Image.new("RGB", (64, 64), (140, 140, 140)).save(tmp_path / "a.png")
+    hard = replace(MIXES["train"], harder=1.0)
+    pairs = PairSource(tmp_path, mix=hard).pairs("s", range(60), 16, 16)
+    assert pairs.clean.float().mean() < 135 and len(pairs.clean[:, 0, 0, 0].unique()) > 20
+    assert not any("lowlight" in task for task in pairs.tasks)
+    kept = torch.tensor([task == "clean" for task in pairs.tasks])
+    assert kept.any() and (pairs.clean[kept].int() - pairs.degraded[kept].int()).abs().max() <= 4  # JPEG at times
+    assert (PairSource(tmp_path, mix=replace(hard, harder=0.0)).pairs("s", range(20), 16, 16).clean == 140).all()
 
 
 def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():

@@ -23,6 +23,7 @@ class Mix:
     strength            range from which strength is drawn evenly, per sample and degradation
     combined_strength   factor on strength where several degradations meet, lest nothing be left to see
     variants            share of the degradations made by another model (degradations/variants.py)
+    harder              share of the photographs given more contrast first (tones.py); no low light on these
     jpeg_probability    share of the degraded samples saved as JPEG afterwards
     jpeg_clean          the same share among the clean samples
     jpeg_quality        range from which the quality is drawn evenly
@@ -32,6 +33,7 @@ class Mix:
     strength: tuple[float, float] = (0.0, 1.0)
     combined_strength: float = 0.75
     variants: float = 0.0
+    harder: float = 0.0
     jpeg_probability: float = 0.0
     jpeg_clean: float = 0.0
     jpeg_quality: tuple[int, int] = (70, 98)
@@ -58,8 +60,8 @@ def _parts(task: str) -> list[str]:
 MIXES = {
     "train": Mix(
         weights={
-            "haze": 20,
-            "lowlight": 18,
+            "haze": 26,
+            "lowlight": 22,
             "rain": 18,
             "snow": 16,
             "blur": 16,
@@ -70,7 +72,8 @@ MIXES = {
             "haze+lowlight": 0.75,
             CLEAN: 12,
         },
-        variants=0.3,
+        variants=0.4,
+        harder=0.25,
         jpeg_probability=0.33,
         jpeg_clean=0.1,
     ),

@@ -82,7 +82,11 @@ class OnnxModel:
         return OnnxResult(restored, tokens)
 
     def restore_photo(self, rgb: np.ndarray, fidelity: float | None = None) -> np.ndarray:
-        """uint8 [H, W, 3], no side above the exported size -> the same, restored. Reflected up to the size."""
+        """uint8 [H, W, 3], no side above the exported size -> the same, restored.
+
+        It is put in the middle and reflected up to the size. Export some 32 pixels more than the photos have: the
+        model is weaker at its window's edges, and cuts a margin off as `Restorer` does.
+        """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise UserError(f"give uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         height, width = rgb.shape[:2]
@@ -92,8 +96,10 @@ class OnnxModel:
                 "windows of large photos are the work of `restorevar restore`"
             )
         image = np.moveaxis(rgb, 2, 0)[None].astype(np.float32) / 127.5 - 1
-        image = np.pad(image, ((0, 0), (0, 0), (0, self.size[0] - height), (0, self.size[1] - width)), "reflect")
-        restored = self.restore(image, fidelity).image_13HW[0, :, :height, :width]
+        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
+        around = ((top, self.size[0] - height - top), (left, self.size[1] - width - left))
+        image = np.pad(image, ((0, 0), (0, 0), *around), "reflect")
+        restored = self.restore(image, fidelity).image_13HW[0, :, top : top + height, left : left + width]
         return np.moveaxis(np.rint((restored + 1) * 127.5).clip(0, 255).astype(np.uint8), 0, 2)
 
     def _run(self, part: str, *inputs: np.ndarray) -> list[np.ndarray]:

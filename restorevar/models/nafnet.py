@@ -61,9 +61,21 @@ def _blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(NAFBlock(width) for _ in range(count)))
 
 
-def _up(width: int) -> nn.Sequential:
-    """Half the channels at twice the resolution."""
-    return nn.Sequential(nn.Conv2d(width, 2 * width, 1, bias=False), nn.PixelShuffle(2))
+class Up(nn.Sequential):
+    """Half the channels at twice the resolution: NAFNet's 1x1 convolution and pixel shuffle, without its blocks.
+
+    What the four pixels of a cell have in common is brought up smoothly, only their differences are shuffled. Plainly
+    shuffled, every cell of the coarsest level, 16 pixels wide, could be seen on smooth surfaces.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(nn.Conv2d(width, 2 * width, 1, bias=False))
+
+    def forward(self, x_BDHW: Tensor) -> Tensor:
+        weight = self[0].weight
+        common = weight.unflatten(0, (-1, 4)).mean(1)
+        smooth = F.interpolate(F.conv2d(x_BDHW, common), scale_factor=2, mode="bilinear", align_corners=False)
+        return smooth + F.pixel_shuffle(F.conv2d(x_BDHW, weight - common.repeat_interleave(4, 0)), 2)
 
 
 class NAFUNet(nn.Module):
@@ -81,7 +93,7 @@ class NAFUNet(nn.Module):
         self.encoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, encoder, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.middle = _blocks(widths[-1], middle)
-        self.ups = nn.ModuleList(_up(w) for w in widths[1:])
+        self.ups = nn.ModuleList(Up(w) for w in widths[1:])
         self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
 
     def features(self, image_B3HW: Tensor, for_middle: Tensor | None = None) -> list[Tensor]:

@@ -27,7 +27,7 @@ class BranchStage(OnRollouts):
     """
 
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0, (384, 384): 0.1})
-    reuse: int = 10
+    reuse: int = 16
     crop: tuple[int, ...] = (128, 128, 192, 256)
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
     name: str = "branch"

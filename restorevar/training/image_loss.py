@@ -29,7 +29,7 @@ class ImageLoss:
     l1: float = 1.0
     mse: float = 0.0
     psnr: float = 0.0
-    psnr_most: float = 34.0  #: dB; by then an image hardly counts any more
+    psnr_most: float = 30.0  #: dB; by then an image hardly counts any more
     ssim: float = 0.0
     edges: float = 0.0
     perceptual: float = 0.0
