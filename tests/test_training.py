@@ -31,6 +31,7 @@ from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
 from restorevar.training import recipes
 from restorevar.training.average import Average
+from restorevar.training.fidelity_stage import BranchStage
 from restorevar.training.losses import gradient_l1, psnr, ssim
 from restorevar.training.overrides import apply_overrides
 from restorevar.training.replay import Cache, Replay, RoundPlan, Share, _Rounds
@@ -148,6 +149,25 @@ def test_harder_tones_are_of_target_and_input_alike_and_no_target_for_low_light(
     kept = torch.tensor([task == "clean" for task in pairs.tasks])
     assert kept.any() and (pairs.clean[kept].int() - pairs.degraded[kept].int()).abs().max() <= 4  # JPEG at times
     assert (PairSource(tmp_path, mix=replace(hard, harder=0.0)).pairs("s", range(20), 16, 16).clean == 140).all()
+
+
+@pytest.mark.parametrize("window", [(128, 128), (96, 160)])
+def test_larger_parts_are_fewer_and_image_and_latent_lie_together(window):
+    """Also where a part is the whole window: every step has about the same number of pixels."""
+    stage = BranchStage(Schedule(lr=1e-3, batch=8), crop=(64, 128))
+    grid = (window[0] // 16, window[1] // 16)
+    latent = torch.rand(8, 1, *grid)
+    picture = latent.expand(8, 3, *grid).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    batch = {"clean": picture, "degraded": -picture, "dice": torch.rand(8, 4)}
+    sizes = set()
+    for step in range(12):
+        parts = stage._cut(batch, latent, 16, step)
+        sizes.add(tuple(parts["clean"].shape))
+        assert torch.equal(parts["clean"][:, :1, ::16, ::16], parts["refined"])
+        assert torch.equal(parts["degraded"], -parts["clean"])
+    large = min(window[0], 128), min(window[1], 128)
+    assert sizes == {(8, 3, 64, 64), (round(8 * 64 * 64 / (large[0] * large[1])), 3, *large)}
+    assert BranchStage(Schedule(lr=1e-3, batch=8), crop=())._cut(batch, latent, 16, 0)["clean"] is picture
 
 
 def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():

@@ -23,7 +23,8 @@ class OnRollouts(Stage):
 
     Rollouts want windows that show a scene; the decoder works locally. So samples of `shapes` are rolled out whole, and
     each time one is used, another part of it is cut: many cheap steps from few rollouts. The side of the parts is one
-    of `crop`, drawn for each step; of larger parts than the first there are fewer, with as many pixels together.
+    of `crop`, drawn for each step, or that of the window; of larger parts than the first there are fewer, with as many
+    pixels together.
     """
 
     schedule: Schedule
@@ -65,25 +66,24 @@ class OnRollouts(Stage):
     def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int, step: int) -> Sample:
         """The same random part of images and latent, another for each sample; parts lie on the latent grid."""
         whole = {"clean": batch["clean"], "degraded": batch["degraded"], "refined": refined_BCHW}
+        if not self.crop:
+            return whole
         height, width = refined_BCHW.shape[-2:]
         side = self._side(step) // unit
-        if not 0 < side < min(height, width):
-            return whole
-        count = max(1, round(len(refined_BCHW) * (self.crop[0] // unit) ** 2 / side**2))
+        high, wide = min(side, height), min(side, width)
+        count = max(1, round(len(refined_BCHW) * (self.crop[0] // unit) ** 2 / (high * wide)))
         whole = {name: values[:count] for name, values in whole.items()}
         dice = batch["dice"][:count]
-        tops, lefts = dice_below(dice[:, 1], height - side + 1), dice_below(dice[:, 2], width - side + 1)
+        tops, lefts = dice_below(dice[:, 1], height - high + 1), dice_below(dice[:, 2], width - wide + 1)
         parts: dict[str, list[Tensor]] = {name: [] for name in whole}
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
             for name, values in whole.items():
                 scale = 1 if name == "refined" else unit
-                rows = slice(top * scale, (top + side) * scale)
-                parts[name].append(values[i, :, rows, left * scale : (left + side) * scale])
+                rows, columns = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
+                parts[name].append(values[i, :, rows, columns])
         return {name: torch.stack(values) for name, values in parts.items()}
 
     def _side(self, step: int) -> int:
-        if len(self.crop) < 2:
-            return sum(self.crop)
         return self.crop[int(torch.randint(len(self.crop), (), generator=seeded(self.name, "crop", step)))]
 
 
