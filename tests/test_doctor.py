@@ -137,7 +137,7 @@ def test_models_are_listed(cached):
     result = run("models")
     assert result.exit_code == 0 and "compact" in result.stdout and "50.9" in result.stdout and "MIT" in result.stdout
     assert load_model("compact").sha256 in result.stdout.replace("\n", "")
-    assert "+5.71" in result.stdout and "\x1b" not in result.stdout and "[red]one" in result.stdout
+    assert "+6.32" in result.stdout and "\x1b" not in result.stdout and "[red]one" in result.stdout
 
 
 def test_models_as_json(cached, tiny):
