@@ -73,6 +73,7 @@ class Up(nn.Sequential):
 
     def forward(self, x_BDHW: Tensor) -> Tensor:
         weight = self[0].weight
+        assert isinstance(weight, Tensor)
         common = weight.unflatten(0, (-1, 4)).mean(1)
         smooth = F.interpolate(F.conv2d(x_BDHW, common), scale_factor=2, mode="bilinear", align_corners=False)
         return smooth + F.pixel_shuffle(F.conv2d(x_BDHW, weight - common.repeat_interleave(4, 0)), 2)
