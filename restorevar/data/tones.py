@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from .degradations.maps import luma
+from .degradations.maps import coloured
 
 
 def harder(clean_3HW: Tensor, generator: Generator) -> Tensor:
@@ -14,8 +14,7 @@ def harder(clean_3HW: Tensor, generator: Generator) -> Tensor:
     Collections of fine photographs have few such targets, living rooms and streets have many. Never softer ones: what
     looks like haze must not become a target.
     """
-    power, black, white, colour = torch.rand(4, generator=generator).tolist()
+    power, black, white, colour = torch.rand(4, generator=generator)
     toned_3HW = clean_3HW ** (1 + 0.7 * power)
     toned_3HW = (toned_3HW - 0.08 * black) / (1 - 0.2 * white - 0.08 * black)
-    gray_1HW = luma(toned_3HW[None])[0]
-    return (gray_1HW + (0.7 + 0.6 * colour) * (toned_3HW - gray_1HW)).clamp(0, 1)
+    return coloured(toned_3HW[None], 0.7 + 0.6 * colour[None])[0].clamp(0, 1)

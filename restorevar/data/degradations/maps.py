@@ -19,6 +19,12 @@ def luma(image_B3HW: Tensor) -> Tensor:
     return (image_B3HW * _LUMA_3[:, None, None]).sum(dim=1, keepdim=True)
 
 
+def coloured(image_B3HW: Tensor, share_B: Tensor) -> Tensor:
+    """So much of the colour, 1 for all of it, at the same luma; not clamped."""
+    luma_B1HW = luma(image_B3HW)
+    return luma_B1HW + share_B[:, None, None, None] * (image_B3HW - luma_B1HW)
+
+
 def pixel_scale(height: int, width: int) -> float:
     """Larger photographs have larger streaks, flakes and kernels, but less than in proportion."""
     return math.sqrt(max(1.0, max(height, width) / REFERENCE_SIDE))

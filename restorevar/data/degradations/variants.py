@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from .blur import blur, convolve, disc_kernels
 from .haze import haze
 from .low_light import low_light, to_linear, to_srgb
-from .maps import gaussian_blur, luma, pixel_scale, resize, smooth_noise
+from .maps import coloured, gaussian_blur, luma, pixel_scale, resize, smooth_noise
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
 from .rain import streaks
@@ -117,7 +117,7 @@ def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Te
     """Fog under a covered sky: the scene has lost its colours before the air adds its own, which is dull."""
     batch = len(image_B3HW)
     kept_B = torch.where(chance(batch, 0.7, generator), uniform(batch, 0.2, 0.8, generator), torch.ones(batch))
-    dull_B3HW = _desaturated(image_B3HW, kept_B)
+    dull_B3HW = coloured(image_B3HW, kept_B)
     foggy_B3HW = haze(dull_B3HW, strength_B, generator)
     dim_B = uniform(batch, 0.6, 1.0, generator)  # on roads the fog itself is seldom brighter than 0.8
     return foggy_B3HW * spread(torch.where(chance(batch, 0.5, generator), dim_B, torch.ones(batch)))
@@ -151,7 +151,7 @@ def against_the_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generat
 def gray_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Rain as cameras see it: drops show the gray of the sky, so before a bright sky there are none to be seen."""
     batch, _, height, width = image_B3HW.shape
-    dull_B3HW = _desaturated(image_B3HW, uniform(batch, 0.6, 1.0, generator))
+    dull_B3HW = coloured(image_B3HW, uniform(batch, 0.6, 1.0, generator))
     alpha_BHW = streaks(strength_B, height, width, generator, generator)
     alpha_B1HW = spread(uniform(batch, 0.2, 0.7, generator)) * alpha_BHW[:, None]
     gray_B = uniform(batch, 0.6, 0.95, generator)
@@ -161,7 +161,7 @@ def gray_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> T
 def soft_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Flakes through which the scene is seen, blurred by their distance, over a scene that is paler for the snow."""
     batch, _, height, width = image_B3HW.shape
-    pale_B3HW = _desaturated(image_B3HW, uniform(batch, 0.4, 1.0, generator))
+    pale_B3HW = coloured(image_B3HW, uniform(batch, 0.4, 1.0, generator))
     veil_B = 0.5 * strength_B * uniform(batch, 0.0, 1.0, generator)
     pale_B3HW = torch.lerp(pale_B3HW, torch.full_like(pale_B3HW, 0.85), spread(veil_B))
     alpha_BHW = flakes(strength_B * 0.8, height, width, generator, generator)
@@ -181,12 +181,6 @@ def blur_with_lights(image_B3HW: Tensor, strength_B: Tensor, generator: Generato
     whole_B = 1 + brighter_B
     scaled_B3HW = (image_B3HW + spread(brighter_B) * burnt_B1HW) / spread(whole_B)
     return (blur(scaled_B3HW, strength_B, generator) * spread(whole_B)).clamp(0, 1)
-
-
-def _desaturated(image_B3HW: Tensor, kept_B: Tensor) -> Tensor:
-    """So much of the colour kept, at the same luma."""
-    luma_B1HW = luma(image_B3HW)
-    return luma_B1HW + spread(kept_B) * (image_B3HW - luma_B1HW)
 
 
 def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
