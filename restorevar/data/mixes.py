@@ -23,7 +23,7 @@ class Mix:
     strength            range from which strength is drawn evenly, per sample and degradation
     combined_strength   factor on strength where several degradations meet, lest nothing be left to see
     variants            share of the degradations made by another model (degradations/variants.py)
-    harder              share of the photographs given more contrast first (tones.py); no low light on these
+    harder              share of the photographs given more contrast first (tones.py)
     jpeg_probability    share of the degraded samples saved as JPEG afterwards
     jpeg_clean          the same share among the clean samples
     jpeg_quality        range from which the quality is drawn evenly

@@ -89,9 +89,9 @@ class Synthetic:
 
     def pair(self, height: int, width: int, generator: Generator) -> tuple[Tensor, Tensor, str]:
         crop = self.training.crop(height, width, generator)
-        dark = float(crop.mean()) * 255 < self.min_mean
         if self.mix.harder and float(torch.rand((), generator=generator)) < self.mix.harder:
-            crop, dark = harder(crop, generator), True
+            crop = harder(crop, generator)
+        dark = float(crop.mean()) * 255 < self.min_mean
         return self._degraded(crop, self.mix_for_dark if dark else self.mix, generator)
 
     def clean(self, height: int, width: int, generator: Generator) -> Tensor:
