@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
+from restorevar.models.fidelity import FidelityBranch
 from restorevar.models.rope import apply_rope, rope_table
 
 sizes = st.integers(1, 6).map(lambda n: 8 * n)
@@ -139,6 +140,25 @@ def test_the_branch_follows_the_restored_latent_where_it_is_shown(tiny):
         assert torch.equal(blind, model.fidelity.alone(degraded, -latent))
         torch.nn.init.normal_(model.fidelity.from_latent.weight)
         assert not torch.equal(model.fidelity.alone(degraded, latent), model.fidelity.alone(degraded, -latent))
+
+
+def test_the_branch_sees_the_darkest_pixels_around_a_cell():
+    """Nothing comes of them at first; then one black pixel changes the whole cell, and its neighbours."""
+    config = debug()
+    assert config.fidelity is not None
+    torch.manual_seed(0)
+    seen = FidelityBranch(replace(config.fidelity, dark_channel=True), config.vqvae).from_dark_channel
+    cell = config.vqvae.downsample
+    pale = torch.full((1, 3, 5 * cell, 5 * cell), 0.5)
+    speck = pale.clone()
+    speck[..., 2 * cell + 1, 2 * cell + 1] = -1
+    with torch.inference_mode():
+        assert not seen(speck).any()
+        torch.nn.init.normal_(seen.out.weight)
+        changed = (seen(speck) - seen(pale)).abs().amax(1)[0] > 1e-6
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[1:4, 1:4] = True
+    assert torch.equal(changed, expected)
 
 
 def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny):

@@ -32,6 +32,7 @@ from restorevar.models.config import debug
 from restorevar.training import recipes
 from restorevar.training.average import Average
 from restorevar.training.fidelity_stage import BranchStage
+from restorevar.training.image_loss import ImageLoss
 from restorevar.training.losses import gradient_l1, psnr, ssim
 from restorevar.training.overrides import apply_overrides
 from restorevar.training.replay import Cache, Replay, RoundPlan, Share, _Rounds
@@ -191,6 +192,20 @@ def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():
     assert pull(0.05) > 2 * pull(0.005)
     assert float(psnr(clean, clean, most=34)) == pytest.approx(34)
     assert float(psnr(clean + 0.5, clean, most=34)) == pytest.approx(float(psnr(clean + 0.5, clean)), abs=0.05)
+
+
+def test_psnr_as_a_loss_may_come_later(photos, tmp_path):
+    clean = torch.zeros(2, 3, 32, 32)
+    output = clean + 0.1
+    tiny = RestoreVAR(debug())
+
+    def total(step, **weights):
+        judge = ImageLoss(**weights).build(tiny, setting(photos, tmp_path))
+        return judge(output, clean, tiny.vqvae.decoder.conv_out.weight, step)["image"]
+
+    later = {"l1": 0.5, "psnr": 0.01, "psnr_start": 3}
+    assert torch.equal(total(2, **later), total(2, l1=0.5))
+    assert torch.equal(total(3, **later), total(3, l1=0.5, psnr=0.01)) and total(3, **later) < total(2, **later)
 
 
 def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):

@@ -172,7 +172,8 @@ class FidelityConfig:
 
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
     number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
-    looks at the restored latent; with `fuse` its features enter the decoder, else each makes a picture of its own.
+    looks at the restored latent; with `dark_channel` at the darkest pixels around each cell, too. With `fuse` its
+    features enter the decoder, else each makes a picture of its own.
     """
 
     width: int = 32
@@ -182,6 +183,7 @@ class FidelityConfig:
     default_weight: float = 1.0
     latent: bool = False
     fuse: bool = True
+    dark_channel: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:

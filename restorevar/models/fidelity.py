@@ -45,6 +45,29 @@ class GatedFusion(nn.Module):
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
+class DarkChannel(nn.Module):
+    """Image (B, 3, H, W) -> (B, `width`, H / cell, W / cell): how thick the air is before each cell. Zero at the start.
+
+    Somewhere in most surroundings something is black, so the darkest pixels tell the veil before it (He, Sun and Tang
+    2009, "Single Image Haze Removal Using Dark Channel Prior"). A minimum is what convolutions and means, of which all
+    else in the branch is made, are worst at. Darkest in each cell and in 3 x 3 of them, brightest in each.
+    """
+
+    def __init__(self, cell: int, width: int, hidden: int = 64):
+        super().__init__()
+        self.cell = cell
+        self.mix = nn.Conv2d(9, hidden, 1)
+        self.out = nn.Conv2d(hidden, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        image = image_B3HW.to(self.out.weight.dtype)
+        dark = -F.max_pool2d(-image, self.cell)
+        around = -F.max_pool2d(-dark, 3, stride=1, padding=1)
+        return self.out(F.gelu(self.mix(torch.cat([dark, around, F.max_pool2d(image, self.cell)], dim=1))))
+
+
 class FidelityBranch(NAFUNet):
     """Looks at the degraded image and, where the config says so, at the restored latent.
 
@@ -72,6 +95,9 @@ class FidelityBranch(NAFUNet):
             self.from_latent = nn.Conv2d(vqvae.latent_channels, config.width * 2**levels, 1)
             nn.init.zeros_(self.from_latent.weight)
             nn.init.zeros_(self.from_latent.bias)  # type: ignore[arg-type]
+        self.from_dark_channel: DarkChannel | None = None
+        if config.dark_channel:
+            self.from_dark_channel = DarkChannel(vqvae.patch * 2**levels, config.width * 2**levels)
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
         self.detail = nn.Conv2d(config.width, pixels, 3, padding=1)
         nn.init.zeros_(self.detail.weight)
@@ -89,9 +115,13 @@ class FidelityBranch(NAFUNet):
 
     def seen(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> list[Tensor]:
         """Features at each resolution, finest first, of the degraded image and its restored latent."""
-        if self.from_latent is None:
-            return self.features(degraded_B3HW)
-        return self.features(degraded_B3HW, self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype)))
+        shown: Tensor | None = None
+        if self.from_latent is not None:
+            shown = self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype))
+        if self.from_dark_channel is not None:
+            veil = self.from_dark_channel(degraded_B3HW)
+            shown = veil if shown is None else shown + veil
+        return self.features(degraded_B3HW, shown)
 
     def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> Tensor:
         """The branch's own picture, not clamped: the degraded image and what is to be added to it."""

@@ -29,7 +29,7 @@ class BranchStage(OnRollouts):
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0, (384, 384): 0.1})
     reuse: int = 16
     crop: tuple[int, ...] = (128, 128, 192, 256)
-    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     name: str = "branch"
     judged_at = 1.0
 
@@ -43,7 +43,7 @@ class BranchStage(OnRollouts):
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         branch = _branch(model)
         parts = [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
-        return [*parts, *([] if branch.from_latent is None else [branch.from_latent])]
+        return [*parts, *(part for part in (branch.from_latent, branch.from_dark_channel) if part is not None)]
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = self._batch(step, turn)

@@ -30,6 +30,7 @@ class ImageLoss:
     mse: float = 0.0
     psnr: float = 0.0
     psnr_most: float = 30.0  #: dB; by then an image hardly counts any more
+    psnr_start: int = 0  #: steps before it is heard; from random weights it holds a network at the identity longer
     ssim: float = 0.0
     edges: float = 0.0
     perceptual: float = 0.0
@@ -80,7 +81,7 @@ class Judge:
         if weights.mse:
             parts["mse"] = F.mse_loss(output.float(), clean)
             total = total + weights.mse * parts["mse"]
-        if weights.psnr:
+        if weights.psnr and step >= weights.psnr_start:
             total = total - weights.psnr * psnr(output, clean, weights.psnr_most).mean()
         if weights.ssim:
             parts["ssim"] = ssim(output, clean)

@@ -59,7 +59,7 @@ def compact() -> list[Stage]:
 
 def regression() -> list[Stage]:
     """What a regression makes of the same budget. NAFNet's rate, with cosine (section 5)."""
-    return [RegressionStage(Schedule(lr=1e-3, batch=12, ema=0.998, validate_seconds=900))]
+    return [RegressionStage(Schedule(lr=1e-3, batch=32, ema=0.998, validate_seconds=900))]
 
 
 def _paper(window: int) -> list[Stage]:

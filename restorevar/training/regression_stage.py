@@ -20,14 +20,17 @@ from .validation import Restore, gains, preview
 
 @dataclass
 class RegressionStage(Stage[Any]):
-    """All of the network, on windows of `shapes`. The larger ones are for the channel attention: its means are taken
-    over the window, and whole photos are larger still."""
+    """All of the network, on windows of `shapes`.
+
+    Small ones are many to a batch: what dims one photo and brightens another is learned from many. The larger ones are
+    for the channel attention: its means are taken over the window, and whole photos are larger still.
+    """
 
     schedule: Schedule
     share: float = 1.0
-    shapes: Shapes = field(default_factory=lambda: {(128, 128): 0.5, (192, 192): 0.25, (256, 256): 0.25})
+    shapes: Shapes = field(default_factory=lambda: {(64, 64): 0.5, (128, 128): 0.25, (256, 256): 0.25})
     reuse: int = 2
-    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, edges=0.3))
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     validation_side: int = 256  #: as the fidelity stage of `compact`, to be compared with it
     name: str = "regression"
 

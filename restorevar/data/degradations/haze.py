@@ -10,22 +10,29 @@ from .maps import fraction, luma, resize, smooth_noise, stretch
 from .per_sample import between, chance, spread, uniform
 
 
-def haze(image_B3HW: Tensor, strength_B: Tensor, generator: Generator, depth_BHW: Tensor | None = None) -> Tensor:
+def haze(
+    image_B3HW: Tensor,
+    strength_B: Tensor,
+    generator: Generator,
+    depth_BHW: Tensor | None = None,
+    air_B3: Tensor | None = None,
+) -> Tensor:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder; Narasimhan 2002).
 
     Applied to sRGB values, with A and beta in the ranges of RESIDE (Li et al., 2019), somewhat widened.
-    depth_BHW in [0, 1] is used as given, in homogeneous air; without it a plausible depth is invented.
+    depth_BHW in [0, 1] is used as given, in homogeneous air; without it a plausible depth is invented. air_B3 is the
+    colour of the air, else drawn.
     """
     batch, _, height, width = image_B3HW.shape
     beta_B = between(strength_B, 0.35, 2.4) * uniform(batch, 0.85, 1.15, generator)
-    air_B3 = _air_light(batch, generator)
+    air_B3 = air_light(batch, generator) if air_B3 is None else air_B3
     if depth_BHW is None:
         depth_BHW = _invent_depth(image_B3HW, generator) * _air_density(batch, height, width, generator)
     t_B1HW = torch.exp(-spread(beta_B) * depth_BHW[:, None])
     return image_B3HW * t_B1HW + air_B3[..., None, None] * (1 - t_B1HW)
 
 
-def _air_light(batch: int, generator: Generator) -> Tensor:
+def air_light(batch: int, generator: Generator) -> Tensor:
     """B3 colour of the air: light grey, mostly neutral, at times bluish (mist) or yellowish (smog)."""
     level_B1 = uniform(batch, 0.7, 1.0, generator)[:, None]
     dusk_B1 = chance(batch, 0.12, generator)[:, None]
@@ -52,10 +59,10 @@ def _invent_depth(image_B3HW: Tensor, generator: Generator) -> Tensor:
     h, w = small_B3hw.shape[-2:]
     layouts_BLhw = torch.stack(
         [
-            _ground_plane(batch, h, w, generator),
+            ground_plane(batch, h, w, generator),
             _vanishing_point(batch, h, w, generator),
             smooth_noise(batch, h, w, generator, cells=3, octaves=3),
-            _pale_is_far(small_B3hw),
+            pale_is_far(small_B3hw),
         ],
         dim=1,
     )
@@ -66,7 +73,7 @@ def _invent_depth(image_B3HW: Tensor, generator: Generator) -> Tensor:
     return _indoor_or_outdoor(stretch(depth_BHW), generator)
 
 
-def _ground_plane(batch: int, height: int, width: int, generator: Generator) -> Tensor:
+def ground_plane(batch: int, height: int, width: int, generator: Generator) -> Tensor:
     """BHW: near at the bottom, far at the top, slightly tilted, with a horizon above which all is far."""
     y_HW, x_HW = _grid(height, width)
     tilt_B11 = uniform(batch, -0.3, 0.3, generator)[:, None, None]
@@ -86,7 +93,7 @@ def _vanishing_point(batch: int, height: int, width: int, generator: Generator) 
     return torch.exp(-radius_BHW / reach_B11)
 
 
-def _pale_is_far(image_B3HW: Tensor) -> Tensor:
+def pale_is_far(image_B3HW: Tensor) -> Tensor:
     """BHW dark channel (He et al., 2009): pale, colourless regions such as skies are mostly far away."""
     dark_B1HW = image_B3HW.amin(dim=1, keepdim=True)
     return -F.max_pool2d(-dark_B1HW, kernel_size=5, stride=1, padding=2)[:, 0]

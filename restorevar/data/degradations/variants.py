@@ -14,12 +14,13 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .blur import blur, convolve, disc_kernels
-from .haze import haze
+from .haze import air_light, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
-from .maps import coloured, gaussian_blur, luma, pixel_scale, resize, smooth_noise
+from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
 from .rain import streaks
@@ -34,8 +35,31 @@ def thick_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> T
     batch, _, height, width = image_B3HW.shape
     even_B = chance(batch, 0.33, generator)
     even_B3HW = haze(image_B3HW, 0.75 * strength_B, generator, depth_BHW=torch.full((batch, height, width), 0.8))
-    deep_B3HW = haze(image_B3HW, between(strength_B, 0.7, 1.5), generator)
+    depth_BHW, air_B3 = under_the_sky(image_B3HW, generator)
+    deep_B3HW = haze(image_B3HW, between(strength_B, 0.8, 2.0), generator, depth_BHW, air_B3)
     return torch.where(spread(even_B), even_B3HW, deep_B3HW)
+
+
+def under_the_sky(image_B3HW: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """BHW depth and B3 air of a day outdoors: what is farthest is the sky, and the air has its colour.
+
+    Where depth is invented anything may be far, so that what a network learns to see in the thickest fog is the mean of
+    all photos, which is darker than fog: it turned foggy days into nights.
+    """
+    batch, _, height, width = image_B3HW.shape
+    small_B3hw = F.interpolate(image_B3HW, size=fraction(height, width, 4), mode="area")
+    h, w = small_B3hw.shape[-2:]
+    high_h1 = ((0.8 - torch.linspace(0, 1, h)) / 0.2).clamp(0, 1)[:, None]  # what is pale at the bottom is sand or snow
+    sky_Bhw = high_h1 * ((pale_is_far(small_B3hw) - 0.4) / 0.25).clamp(0, 1)
+    near_B = uniform(batch, 0.0, 0.35, generator)
+    ground_Bhw = near_B[:, None, None] + 0.55 * ground_plane(batch, h, w, generator)
+    depth_BHW = resize(torch.maximum(ground_Bhw, sky_Bhw)[:, None], (height, width))[:, 0]
+    there_B1 = sky_Bhw.mean(dim=(1, 2))[:, None]
+    of_sky_B3 = (small_B3hw * sky_Bhw[:, None]).mean(dim=(2, 3)) / there_B1.clamp(min=1e-3)
+    of_sky_B3 = torch.lerp(of_sky_B3, of_sky_B3.mean(dim=1, keepdim=True), 0.5)  # drops have less colour than the air
+    level_B1 = uniform(batch, 0.85, 1.05, generator)[:, None]
+    drawn_B3 = air_light(batch, generator)
+    return depth_BHW, torch.where(there_B1 > 0.03, (of_sky_B3 * level_B1).clamp(0.4, 1), drawn_B3)
 
 
 def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
@@ -118,7 +142,7 @@ def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Te
     batch = len(image_B3HW)
     kept_B = torch.where(chance(batch, 0.7, generator), uniform(batch, 0.2, 0.8, generator), torch.ones(batch))
     dull_B3HW = coloured(image_B3HW, kept_B)
-    foggy_B3HW = haze(dull_B3HW, strength_B, generator)
+    foggy_B3HW = haze(dull_B3HW, between(strength_B, 0.0, 1.2), generator, *under_the_sky(dull_B3HW, generator))
     dim_B = uniform(batch, 0.6, 1.0, generator)  # on roads the fog itself is seldom brighter than 0.8
     return foggy_B3HW * spread(torch.where(chance(batch, 0.5, generator), dim_B, torch.ones(batch)))
 
