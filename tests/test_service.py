@@ -301,8 +301,8 @@ def test_bytes_are_counted_as_they_come(service: Service) -> None:
 
 
 def test_time_is_bounded(service: Service, gate: threading.Event) -> None:
-    client = service(seconds=0.3)
-    refused(post(client, encoded()), 504, "too_slow", "longer than 0.3 seconds and was called off")
+    client = service(seconds=2)  # less, and on a busy machine the sending alone takes longer at times
+    refused(post(client, encoded()), 504, "too_slow", "longer than 2 seconds and was called off")
     gate.set()
     until(lambda: not client.app.state.engine.stats.running)
     assert client.app.state.engine.stats.ended["cancelled"] == 1
