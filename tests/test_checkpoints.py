@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from restorevar import checkpoints
 from restorevar.acceleration import pick_device, pick_dtype, prepare
 from restorevar.checkpoints import CONFIG, WEIGHTS, load_model, save_model
+from restorevar.checkpoints.averaging import average_models
 from restorevar.errors import UserError
 from restorevar.models import RestoreVAR
 from restorevar.models.attention import attend
@@ -162,3 +164,67 @@ def test_plain_attention_equals_the_fused_one(masked):
     plain = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
     assert plain.dtype == torch.bfloat16
     torch.testing.assert_close(plain.float(), fused, atol=0.03, rtol=0.03)
+
+
+def with_other_weights(model, **fidelity):
+    """The same network, or one whose fidelity branch differs as said, with other weights."""
+    torch.manual_seed(1)
+    other = RestoreVAR(replace(model.config, fidelity=replace(model.config.fidelity, **fidelity)))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.normal_(std=0.1)
+    return other
+
+
+def test_an_average_lies_between(tiny, folder, tmp_path):
+    other = with_other_weights(tiny)
+    save_model(other, tmp_path / "other")
+    sha256 = average_models([folder, tmp_path / "other"], tmp_path / "mean", [1, 3])
+    mean = load_model(tmp_path / "mean")
+    assert mean.sha256 == sha256 and mean.model.config == tiny.config
+    for name, tensor in mean.model.state_dict().items():
+        expected = 0.25 * tiny.state_dict()[name].double() + 0.75 * other.state_dict()[name].double()
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-8, msg=name)
+    made_of = json.loads((tmp_path / "mean" / CONFIG).read_text())["average_of"]
+    assert made_of == [
+        {"sha256": load_model(folder).sha256, "share": 0.25},
+        {"sha256": load_model(tmp_path / "other").sha256, "share": 0.75},
+    ]
+
+
+def test_an_average_with_a_share_of_0_is_the_other_model(tiny, folder, tmp_path):
+    save_model(with_other_weights(tiny), tmp_path / "other")
+    average_models([tmp_path / "other", folder], tmp_path / "mean", [0, 2])
+    for name, tensor in load_model(tmp_path / "mean").model.state_dict().items():
+        assert torch.equal(tensor, tiny.state_dict()[name]), name
+
+
+def test_an_average_keeps_the_part_that_only_one_has(tiny, folder, tmp_path):
+    other = with_other_weights(tiny, dark_channel=True)
+    save_model(other, tmp_path / "other")
+    average_models([folder, tmp_path / "other"], tmp_path / "mean")
+    mean = load_model(tmp_path / "mean").model
+    assert mean.config.fidelity.dark_channel
+    only = [name for name in other.state_dict() if name not in tiny.state_dict()]
+    assert only and all(torch.equal(mean.state_dict()[name], other.state_dict()[name]) for name in only)
+
+
+def test_networks_that_cannot_be_averaged(tiny, folder, tmp_path):
+    save_model(with_other_weights(tiny, width=16), tmp_path / "wide")
+    heads = replace(tiny.config, transformer=replace(tiny.config.transformer, heads=4))
+    save_model(RestoreVAR(heads), tmp_path / "heads")  # the same shapes
+    with pytest.raises(UserError, match=r"fidelity\.width: 16, there 8"):
+        average_models([folder, tmp_path / "wide"], tmp_path / "mean")
+    with pytest.raises(UserError, match=r"transformer\.heads: 4, there 2"):
+        average_models([folder, tmp_path / "heads"], tmp_path / "mean")
+    for names, shares, words in (
+        ([folder], None, "two or more"),
+        ([folder, folder], [1], "2 models but 1"),
+        ([folder, folder], [0, 0], "not all 0"),
+        ([folder, folder], [1, -1], "from 0 on"),
+        ([folder, folder], [1, float("nan")], "from 0 on"),
+        ([folder, tmp_path / "missing"], None, "missing"),
+    ):
+        with pytest.raises(UserError, match=words):
+            average_models(names, tmp_path / "mean", shares)
+    assert not (tmp_path / "mean").exists()

@@ -106,6 +106,17 @@ def test_train_mistakes(photos, tmp_path):
         assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1 and "Traceback" not in result.output
 
 
+def test_average(tiny, tmp_path):
+    checkpoints.save_model(tiny, tmp_path / "a")
+    result = run("average", tmp_path / "a", tmp_path / "a", "--share", "1", "--share", "3", "-o", tmp_path / "mean")
+    assert result.exit_code == 0, result.output
+    assert checkpoints.load_model(tmp_path / "mean").sha256 in result.output
+    for extra, words in ((("--share", "1"), "1 shares"), (("--dtype", "int8"), "int8")):
+        result = run("average", tmp_path / "a", tmp_path / "a", "-o", tmp_path / "x", *extra)
+        assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
 def test_convert(official, tmp_path):
     for part in ("vae", "var"):
         torch.save(official[part], tmp_path / f"{part}.pth")

@@ -1,4 +1,4 @@
-"""`restorevar models` and `restorevar convert`: which weights there are, and the published ones."""
+"""`restorevar models`, `average` and `convert`: which weights there are, several made one, the published ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UserError
 from .common import FAILED, app, one_line, reporting
 
 if TYPE_CHECKING:
@@ -85,6 +86,25 @@ def _table(*columns: str, numbers: Sequence[int]) -> Any:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+@app.command()
+def average(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Shipped names, folders or Hub ids.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model folder to write.")],
+    share: Annotated[
+        list[float] | None, typer.Option(metavar="NUMBER", help="Of each model in turn; all the same without.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the file.")] = "fp32",
+) -> None:
+    """Average models of one network weight by weight, such as two stages of one training."""
+    with reporting():
+        from ..acceleration import DTYPES
+        from ..checkpoints.averaging import average_models
+
+        if dtype not in DTYPES:
+            raise UserError(f"--dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
+        typer.echo(f"{out}  sha256 {average_models(models, out, share, DTYPES[dtype])}")
 
 
 @app.command()
