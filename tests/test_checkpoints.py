@@ -199,14 +199,22 @@ def test_an_average_with_a_share_of_0_is_the_other_model(tiny, folder, tmp_path)
         assert torch.equal(tensor, tiny.state_dict()[name]), name
 
 
-def test_an_average_keeps_the_part_that_only_one_has(tiny, folder, tmp_path):
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_part_that_only_one_has_is_averaged_with_nothing(tiny, folder, tmp_path, first):
     other = with_other_weights(tiny, dark_channel=True)
     save_model(other, tmp_path / "other")
-    average_models([folder, tmp_path / "other"], tmp_path / "mean")
-    mean = load_model(tmp_path / "mean").model
+    both = [(folder, 3.0), (tmp_path / "other", 1.0)]
+    names, shares = zip(*(both[first:] + both[:first]), strict=True)
+    average_models(names, tmp_path / "mean", shares)
+    mean, part = load_model(tmp_path / "mean").model, "fidelity.from_dark_channel."
     assert mean.config.fidelity.dark_channel
-    only = [name for name in other.state_dict() if name not in tiny.state_dict()]
-    assert only and all(torch.equal(mean.state_dict()[name], other.state_dict()[name]) for name in only)
+    assert {n for n in other.state_dict() if n not in tiny.state_dict()} == {
+        part + n for n in ("mix.weight", "mix.bias", "out.weight", "out.bias")
+    }
+    for name in ("mix.weight", "mix.bias"):  # before what starts at zero
+        torch.testing.assert_close(mean.state_dict()[part + name], other.state_dict()[part + name])
+    for name in ("out.weight", "out.bias"):
+        torch.testing.assert_close(mean.state_dict()[part + name], other.state_dict()[part + name] / 4)
 
 
 def test_networks_that_cannot_be_averaged(tiny, folder, tmp_path):

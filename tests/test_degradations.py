@@ -22,6 +22,7 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
+from restorevar.data.degradations.variants import among_things, things
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import harder
 from restorevar.errors import UserError
@@ -215,6 +216,24 @@ def test_some_are_made_by_the_variant_and_all_of_them_where_the_mix_says_so() ->
     plain = degrade(image_B3HW, Mix(weights={"lowlight": 1}), seeded(4))[0]
     assert torch.equal(made[0], plain)  # and the chance of the fixed test pairs is not spent on variants
     assert not torch.equal(made[0.5], made[0]) and not torch.equal(made[0.5], made[1])
+
+
+def test_haze_among_things_is_even_on_each_and_steps_between_them() -> None:
+    """Four blocks of one colour each; a colour counts enough for most blocks to lie at a distance of their own."""
+    block_3HW = torch.rand(3, 2, 2, generator=seeded(1)).repeat_interleave(48, 1).repeat_interleave(48, 2)
+    depth_BHW = things(block_3HW.expand(8, -1, -1, -1), seeded(2), most=4)
+    assert depth_BHW.shape == (8, 96, 96) and depth_BHW.min() >= 0 and depth_BHW.max() <= 1
+    edges = (depth_BHW.diff(dim=1).abs() > 0.01).float().mean(dim=(1, 2))
+    assert (edges < 0.15).all() and (edges > 0).all()  # even nearly everywhere, and not the same everywhere
+    assert all(len(one.mul(1000).round().unique()) > 2 for one in depth_BHW)
+
+
+def test_the_nearest_thing_may_stay_black_before_a_veil() -> None:
+    image_B3HW = torch.full((64, 3, 96, 96), 0.5)
+    image_B3HW[..., 20:70, 30:60] = 0.0
+    hazy_B3HW = among_things(image_B3HW, torch.full((64,), 0.7), seeded(3))
+    black_B, wall_B = hazy_B3HW[..., 35:55, 40:50].mean((1, 2, 3)), hazy_B3HW[..., :15, :].mean((1, 2, 3))
+    assert ((black_B < 0.15) & (wall_B > 0.65)).any() and (black_B > 0.5).any()
 
 
 def test_harder_tones_only_ever_add_contrast(photos_B3HW: Tensor) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..models import build_model
 from .loading import LoadedModel, load_model
 from .saving import save_model
 
@@ -26,10 +27,11 @@ def average_models(
 ) -> str:
     """Write the mean of two or more models as a model folder, float32 or `dtype`; returns the sha256 of its weights.
 
-    `shares`, one for each model, at least 0 and not all 0, count by their sum; None gives all the same. A tensor that
-    some of the models lack, being without a part that others have, is the mean of those who have it. The config is that
-    of the model with most parts, and tells which models went in. Raises UserError, one line, for models that cannot be
-    loaded, for other shares, and for networks that differ in more than parts which one has and another has not.
+    `shares`, one for each model, at least 0 and not all 0, count by their sum; None gives all the same. A part that
+    some of the models lack does nothing there, so its last layer, which starts at zero, counts as zero for them; its
+    other tensors are the mean of those who have it. The config is that of the model with most parts, and tells which
+    models went in. Raises UserError, one line, for models that cannot be loaded, for other shares, and for networks
+    that differ in more than parts which one has and another has not.
     """
     if len(names) < 2:
         raise UserError("an average is made of two or more models")
@@ -42,11 +44,11 @@ def average_models(
     whole = max(parts, key=lambda part: len(part.model.state_dict()))  # the first of those with most
     for part in parts:
         _check_alike(whole, part)
-    states = [part.model.state_dict() for part in parts]
-    mean = {
-        name: _mean([(state[name], share) for state, share in zip(states, shares, strict=True) if name in state])
-        for name in whole.model.state_dict()
-    }
+    mean = {}
+    for name, start in build_model(whole.model.config).state_dict().items():
+        have = [(part.model.state_dict(), share) for part, share in zip(parts, shares, strict=True)]
+        tensors = [(state.get(name, start), share) for state, share in have if name in state or not start.any()]
+        mean[name] = _mean(tensors)
     made_of = [{"sha256": part.sha256, "share": share / sum(shares)} for part, share in zip(parts, shares, strict=True)]
     return save_model(whole.model, out, dtype=dtype, metadata={"average_of": made_of}, state=mean)
 

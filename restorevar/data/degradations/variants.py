@@ -2,8 +2,8 @@
 
 A network that has only ever seen one generator's rain learns that generator. Some samples of the training mix are made
 by these, so that what is learned is what they have in common. The first of each kind is simple, as other people's code
-and the papers' data sets have it; the second has what `restorevar analyze realism` found lacking in ours. The fixed
-test pairs have neither: `degrade` knows nothing of this page.
+and the papers' data sets have it; the second has what `restorevar analyze realism` found lacking in ours, the third of
+haze what rooms showed. The fixed test pairs have none: `degrade` knows nothing of this page.
 
 All functions: image_B3HW float32 in [0, 1], strength_B in [0, 1] -> the same shape in [0, 1].
 """
@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from .blur import blur, convolve, disc_kernels
 from .haze import air_light, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
-from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise
+from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, stretch
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
 from .rain import streaks
@@ -147,6 +147,42 @@ def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Te
     return foggy_B3HW * spread(torch.where(chance(batch, 0.5, generator), dim_B, torch.ones(batch)))
 
 
+def among_things(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Haze before things that stand at distances of their own: a black chair, clear, before a veiled wall.
+
+    Where depth only follows height and paleness, something black in front tells that the whole photo is clear; rooms,
+    and streets with cars, were left hazy for it. Only what is behind tells.
+    """
+    batch = len(image_B3HW)
+    near_B = 0.4 * uniform(batch, 0.0, 1.0, generator) ** 2
+    depth_BHW = spread(near_B)[:, 0] + (1 - spread(near_B)[:, 0]) * things(image_B3HW, generator)
+    return haze(image_B3HW, strength_B, generator, depth_BHW)
+
+
+def things(image_B3HW: Tensor, generator: Generator, most: int = 24) -> Tensor:
+    """BHW depth in [0, 1], even on each of 4 to `most` parts of alike place and colour, with steps between them.
+
+    Each part takes its distance partly from the ground that it stands on, partly by chance.
+    """
+    batch, _, height, width = image_B3HW.shape
+    y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    smooth_B = uniform(batch, 0.005, 0.02, generator) * min(height, width)  # leaves and grass are no things
+    maps_MHW = gaussian_blur(image_B3HW.reshape(-1, height, width), smooth_B.repeat_interleave(3))
+    colour_B3HW = spread(uniform(batch, 0.4, 2.0, generator)) * maps_MHW.view_as(image_B3HW)
+    place_B2HW = torch.stack([y_HW, x_HW]).expand(batch, -1, -1, -1)
+    seen_B5N = torch.cat([place_B2HW, colour_B3HW], dim=1).flatten(2)
+    middles_BK = torch.randint(height * width, (batch, most), generator=generator)
+    middles_B5K = seen_B5N.gather(2, middles_BK[:, None].expand(-1, 5, -1))
+    left_out_BK = torch.arange(most) >= uniform(batch, 4.0, most + 1.0, generator)[:, None]
+    distance_BNK = torch.cdist(seen_B5N.transpose(1, 2), middles_B5K.transpose(1, 2))
+    nearest_BN = distance_BNK.masked_fill(left_out_BK[:, None], math.inf).argmin(dim=2)
+    ground_BK = ground_plane(batch, height, width, generator).flatten(1).gather(1, middles_BK)
+    by_chance_B1 = uniform(batch, 0.2, 1.0, generator)[:, None]
+    depth_BK = torch.lerp(ground_BK, torch.rand(batch, most, generator=generator), by_chance_B1)
+    depth_BHW = stretch(depth_BK.gather(1, nearest_BN).view(batch, height, width))
+    return gaussian_blur(depth_BHW, torch.ones(batch))  # as a camera's edges are
+
+
 def against_the_light(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Black ground below a sky or a window that stays bright; and rooms lit by one warm lamp. In linear light."""
     batch, _, height, width = image_B3HW.shape
@@ -220,7 +256,7 @@ def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
 
 #: Degradation -> other ways to make it, all equally likely.
 VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] = {
-    "haze": (thick_fog, gray_fog),
+    "haze": (thick_fog, gray_fog, among_things),
     "rain": (filtered_rain, gray_rain),
     "snow": (round_snow, soft_snow),
     "lowlight": (darkened, against_the_light),
