@@ -44,11 +44,11 @@ def average_models(
     whole = max(parts, key=lambda part: len(part.model.state_dict()))  # the first of those with most
     for part in parts:
         _check_alike(whole, part)
-    mean = {}
-    for name, start in build_model(whole.model.config).state_dict().items():
-        have = [(part.model.state_dict(), share) for part, share in zip(parts, shares, strict=True)]
-        tensors = [(state.get(name, start), share) for state, share in have if name in state or not start.any()]
-        mean[name] = _mean(tensors)
+    states = [(part.model.state_dict(), share) for part, share in zip(parts, shares, strict=True)]
+    mean = {
+        name: _mean([(state.get(name, start), share) for state, share in states if name in state or not start.any()])
+        for name, start in build_model(whole.model.config).state_dict().items()
+    }
     made_of = [{"sha256": part.sha256, "share": share / sum(shares)} for part, share in zip(parts, shares, strict=True)]
     return save_model(whole.model, out, dtype=dtype, metadata={"average_of": made_of}, state=mean)
 

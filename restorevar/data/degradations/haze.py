@@ -75,7 +75,7 @@ def _invent_depth(image_B3HW: Tensor, generator: Generator) -> Tensor:
 
 def ground_plane(batch: int, height: int, width: int, generator: Generator) -> Tensor:
     """BHW: near at the bottom, far at the top, slightly tilted, with a horizon above which all is far."""
-    y_HW, x_HW = _grid(height, width)
+    y_HW, x_HW = grid(height, width)
     tilt_B11 = uniform(batch, -0.3, 0.3, generator)[:, None, None]
     horizon_B11 = uniform(batch, -0.3, 0.5, generator)[:, None, None]
     below_BHW = (1 - (y_HW + tilt_B11 * (x_HW - 0.5) - horizon_B11) / (1 - horizon_B11)).clamp(0, 1)
@@ -85,7 +85,7 @@ def ground_plane(batch: int, height: int, width: int, generator: Generator) -> T
 
 def _vanishing_point(batch: int, height: int, width: int, generator: Generator) -> Tensor:
     """BHW: a street or corridor, farthest at one point and nearer all around it."""
-    y_HW, x_HW = _grid(height, width)
+    y_HW, x_HW = grid(height, width)
     centre_y_B11 = uniform(batch, 0.1, 0.6, generator)[:, None, None]
     centre_x_B11 = uniform(batch, 0.1, 0.9, generator)[:, None, None]
     radius_BHW = ((y_HW - centre_y_B11) ** 2 + (x_HW - centre_x_B11) ** 2).sqrt()
@@ -129,7 +129,7 @@ def _indoor_or_outdoor(depth_BHW: Tensor, generator: Generator) -> Tensor:
     return near_B[:, None, None] + (far_B - near_B)[:, None, None] * depth_BHW
 
 
-def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
+def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
     """HW coordinates in [0, 1]: y grows downwards, x to the right."""
     y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     return y_HW, x_HW

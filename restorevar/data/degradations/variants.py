@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .blur import blur, convolve, disc_kernels
-from .haze import air_light, ground_plane, haze, pale_is_far
+from .haze import air_light, grid, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
 from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, stretch
 from .particles import splat
@@ -154,8 +154,8 @@ def among_things(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -
     and streets with cars, were left hazy for it. Only what is behind tells.
     """
     batch = len(image_B3HW)
-    near_B = 0.4 * uniform(batch, 0.0, 1.0, generator) ** 2
-    depth_BHW = spread(near_B)[:, 0] + (1 - spread(near_B)[:, 0]) * things(image_B3HW, generator)
+    near_B11 = 0.4 * uniform(batch, 0.0, 1.0, generator)[:, None, None] ** 2
+    depth_BHW = near_B11 + (1 - near_B11) * things(image_B3HW, generator)
     return haze(image_B3HW, strength_B, generator, depth_BHW)
 
 
@@ -165,11 +165,10 @@ def things(image_B3HW: Tensor, generator: Generator, most: int = 24) -> Tensor:
     Each part takes its distance partly from the ground that it stands on, partly by chance.
     """
     batch, _, height, width = image_B3HW.shape
-    y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     smooth_B = uniform(batch, 0.005, 0.02, generator) * min(height, width)  # leaves and grass are no things
     maps_MHW = gaussian_blur(image_B3HW.reshape(-1, height, width), smooth_B.repeat_interleave(3))
     colour_B3HW = spread(uniform(batch, 0.4, 2.0, generator)) * maps_MHW.view_as(image_B3HW)
-    place_B2HW = torch.stack([y_HW, x_HW]).expand(batch, -1, -1, -1)
+    place_B2HW = torch.stack(grid(height, width)).expand(batch, -1, -1, -1)
     seen_B5N = torch.cat([place_B2HW, colour_B3HW], dim=1).flatten(2)
     middles_BK = torch.randint(height * width, (batch, most), generator=generator)
     middles_B5K = seen_B5N.gather(2, middles_BK[:, None].expand(-1, 5, -1))
