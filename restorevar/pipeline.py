@@ -73,7 +73,8 @@ class Restorer:
     `fidelity` in [0, 1]: how much detail is taken from the input; None is the model's own default.
     `strength` in [0, 1]: how much of the change is made; 0 gives the input back.
     `speed`: "best" is the whole model; "balanced" leaves the finest scales to the refiner, "fast" restores
-    at half the size and adds the change to the photo.
+    at half the size and adds the change to the photo. "auto" is balanced where the fidelity branch makes the picture
+    by itself, which sees in the photo what those scales would tell (docs/benchmarks.md), and best elsewhere.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Restorer:
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
         strength: float = 1.0,
-        speed: str = "best",
+        speed: str = "auto",
         log: Callable[[str], None] = logging.getLogger(__name__).warning,
     ):
         self.device = pick_device(device)
@@ -99,7 +100,7 @@ class Restorer:
         self.tile = _check_tile(model, tile)
         self.fidelity = _check_fidelity(model, fidelity)
         self.strength = _check_strength(strength)
-        self.speed, self.scales = speed, scales_of(model, speed)
+        self._set_speed(model, speed)
         self.model = prepare(model, self.device, self.dtype)
         self.batch = self._check_batch(batch)
 
@@ -113,7 +114,7 @@ class Restorer:
         batch: int | Literal["auto"] = "auto",
         fidelity: float | None = None,
         strength: float = 1.0,
-        speed: str = "best",
+        speed: str = "auto",
     ) -> Restorer:
         """By shipped name, model folder or Hugging Face Hub id. Raises UserError if there is none such."""
         loaded = load_model(name)
@@ -140,9 +141,14 @@ class Restorer:
             other.fidelity = _check_fidelity(self.model, fidelity)
         if strength is not None:
             other.strength = _check_strength(strength)
-        if speed is not None:
-            other.speed, other.scales = speed, scales_of(self.model, speed)
+        other._set_speed(self.model, self._asked_speed if speed is None else speed)
         return other
+
+    def _set_speed(self, model: Model, asked: str) -> None:
+        """What "auto" picks depends on the fidelity, so what was asked for is kept."""
+        self._asked_speed = asked
+        self.speed = pick_speed(model, self.fidelity) if asked == "auto" else asked
+        self.scales = scales_of(model, self.speed)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -433,10 +439,16 @@ def _check_strength(strength: float) -> float:
     return strength
 
 
+def pick_speed(model: Model, fidelity: float) -> str:
+    """What "auto" stands for."""
+    branch = model.fidelity if isinstance(model, RestoreVAR) else None
+    return "balanced" if branch is not None and branch.needs_no_decoder(fidelity) else "best"
+
+
 def scales_of(model: Model, speed: str) -> int | None:
     """How many scales a speed generates; None is all. Raises UserError for an unknown speed, or one it cannot have."""
     if speed not in SPEEDS:
-        raise UserError(f"unknown speed {speed!r}: one of {', '.join(SPEEDS)}")
+        raise UserError(f"unknown speed {speed!r}: one of auto, {', '.join(SPEEDS)}")
     share = SPEEDS[speed].scales
     if share == 1:
         return None

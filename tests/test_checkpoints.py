@@ -206,15 +206,13 @@ def test_a_part_that_only_one_has_is_averaged_with_nothing(tiny, folder, tmp_pat
     both = [(folder, 3.0), (tmp_path / "other", 1.0)]
     names, shares = zip(*(both[first:] + both[:first]), strict=True)
     average_models(names, tmp_path / "mean", shares)
-    mean, part = load_model(tmp_path / "mean").model, "fidelity.from_dark_channel."
+    mean = load_model(tmp_path / "mean").model
     assert mean.config.fidelity.dark_channel
-    assert {n for n in other.state_dict() if n not in tiny.state_dict()} == {
-        part + n for n in ("mix.weight", "mix.bias", "out.weight", "out.bias")
-    }
-    for name in ("mix.weight", "mix.bias"):  # before what starts at zero
-        torch.testing.assert_close(mean.state_dict()[part + name], other.state_dict()[part + name])
-    for name in ("out.weight", "out.bias"):
-        torch.testing.assert_close(mean.state_dict()[part + name], other.state_dict()[part + name] / 4)
+    new = other.state_dict().keys() - tiny.state_dict().keys()
+    parts = [f"fidelity.{part}." for part in ("from_lifted", "lifts")]
+    assert new == {part + kind for part in parts for kind in ("weight", "bias")}
+    for name in new:  # these all start at zero
+        torch.testing.assert_close(mean.state_dict()[name], other.state_dict()[name] / 4)
 
 
 def test_networks_that_cannot_be_averaged(tiny, folder, tmp_path):

@@ -192,7 +192,7 @@ def test_a_shell_is_offered(line, words):
 
 
 def test_other_shells_too():
-    assert offered("restorevar restore --speed ", "fish") == ["best", "balanced", "fast"]
+    assert offered("restorevar restore --speed ", "fish") == ["auto", "best", "balanced", "fast"]
     assert '"cuda"' in " ".join(offered("restorevar restore --device ", "zsh"))
 
 
@@ -201,7 +201,7 @@ def test_what_is_offered_is_what_there_is():
 
     commands = completing.typer.main.get_command(app)
     speed = next(p for p in commands.commands["restore"].params if p.name == "speed")
-    assert speed.metavar.split("|") == list(SPEEDS)
+    assert speed.metavar.split("|") == ["auto", *SPEEDS]
     assert set(completing.TASKS) == set(PUBLISHED_NAMES)
 
 

@@ -140,7 +140,7 @@ def test_damaged_exports_are_one_line(exported, tmp_path, how):
         (("--size", 44), "multiple of 8"),
         (("--size", 16), "from 24"),
         (("--speed", "fast"), "half the --size"),
-        (("--speed", "warp"), "one of best, balanced, fast"),
+        (("--speed", "warp"), "one of auto, best, balanced, fast"),
         (("--photo", "nowhere.png"), "nowhere.png"),
     ],
 )

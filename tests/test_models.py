@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
-from restorevar.models.fidelity import FidelityBranch
+from restorevar.models.fidelity import CALM, MOST_GAIN, FidelityBranch
 from restorevar.models.rope import apply_rope, rope_table
+from restorevar.models.veil import lift_veil
 
 sizes = st.integers(1, 6).map(lambda n: 8 * n)
 
@@ -142,23 +144,75 @@ def test_the_branch_follows_the_restored_latent_where_it_is_shown(tiny):
         assert not torch.equal(model.fidelity.alone(degraded, latent), model.fidelity.alone(degraded, -latent))
 
 
-def test_the_branch_sees_the_darkest_pixels_around_a_cell():
-    """Nothing comes of them at first; then one black pixel changes the whole cell, and its neighbours."""
+def shown_the_veil() -> RestoreVAR:
+    torch.manual_seed(0)
     config = debug()
     assert config.fidelity is not None
-    torch.manual_seed(0)
-    seen = FidelityBranch(replace(config.fidelity, dark_channel=True), config.vqvae).from_dark_channel
-    cell = config.vqvae.downsample
-    pale = torch.full((1, 3, 5 * cell, 5 * cell), 0.5)
-    speck = pale.clone()
-    speck[..., 2 * cell + 1, 2 * cell + 1] = -1
+    return RestoreVAR(replace(config, fidelity=replace(config.fidelity, fuse=False, dark_channel=True, gains=True)))
+
+
+def hazy(height: int, width: int) -> torch.Tensor:
+    return 0.3 * image(height, width) + 0.5
+
+
+def test_what_the_branch_may_take_changes_nothing_at_first():
+    """Weights from before these parts can go on: until they have learned, the picture is the one without them."""
+    model = shown_the_veil()
+    branch = model.fidelity
+    torch.nn.init.normal_(branch.detail.weight, std=0.05)
+    plain = FidelityBranch(replace(model.config.fidelity, dark_channel=False, gains=False), model.config.vqvae)
+    plain.load_state_dict(branch.state_dict(), strict=False)
+    degraded, latent = hazy(32, 48), torch.randn(1, 8, 4, 6)
     with torch.inference_mode():
-        assert not seen(speck).any()
-        torch.nn.init.normal_(seen.out.weight)
-        changed = (seen(speck) - seen(pale)).abs().amax(1)[0] > 1e-6
-    expected = torch.zeros(5, 5, dtype=torch.bool)
-    expected[1:4, 1:4] = True
-    assert torch.equal(changed, expected)
+        assert torch.equal(branch.alone(degraded, latent), plain.alone(degraded, latent))
+    new = branch.state_dict().keys() - plain.state_dict().keys()
+    assert {name.split(".")[0] for name in new} == {"from_lifted", "lifts", "gains"}
+
+
+def test_the_branch_may_take_what_lies_behind_the_veil():
+    model = shown_the_veil()
+    branch, degraded, latent = model.fidelity, hazy(32, 48), torch.randn(1, 8, 4, 6)
+    with torch.inference_mode():
+        torch.nn.init.constant_(branch.lifts.bias, 1 / CALM)
+        torch.testing.assert_close(branch.alone(degraded, latent), lift_veil(degraded)[:, :3], atol=1e-6, rtol=0)
+        torch.nn.init.constant_(branch.lifts.bias, 0.5 / CALM)
+        half = (degraded + lift_veil(degraded)[:, :3]) / 2
+        torch.testing.assert_close(branch.alone(degraded, latent), half, atol=1e-6, rtol=0)
+
+
+def test_gains_are_factors_on_light_from_black_on():
+    model = shown_the_veil()
+    branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
+    with torch.inference_mode():
+        torch.nn.init.constant_(branch.gains.bias, math.log(3) / CALM)
+        torch.testing.assert_close(branch.alone(degraded, latent) + 1, 3 * (degraded + 1), atol=1e-5, rtol=0)
+        torch.nn.init.constant_(branch.gains.bias, 1e6)
+        assert branch.alone(degraded, latent).max() <= 2 * math.exp(MOST_GAIN)
+
+
+def test_a_part_may_be_restored_by_the_veil_of_its_whole_photo():
+    """The air of a part without sky is not to be seen in it."""
+    model = shown_the_veil()
+    branch, latent = model.fidelity, torch.randn(1, 8, 8, 8)
+    degraded = hazy(64, 64)
+    degraded[..., :32, :] = 0.9
+    lifted, lower = lift_veil(degraded), (..., slice(32, 64), slice(None))
+    with torch.inference_mode():
+        torch.nn.init.constant_(branch.lifts.bias, 1 / CALM)
+        given = branch.alone(degraded[lower], latent[..., 4:, :], lifted[lower])
+        torch.testing.assert_close(given, lifted[lower][:, :3], atol=1e-6, rtol=0)
+        assert not torch.allclose(branch.alone(degraded[lower], latent[..., 4:, :]), given, atol=0.05)
+
+
+def test_with_fusions_too_the_branch_takes_what_it_may():
+    config = replace(shown_the_veil().config.fidelity, fuse=True)
+    torch.manual_seed(0)
+    model = RestoreVAR(replace(debug(), fidelity=config)).eval()
+    degraded, latent = hazy(32, 48), torch.randn(1, 8, 4, 6)
+    with torch.inference_mode():
+        torch.nn.init.constant_(model.fidelity.lifts.bias, 1 / CALM)
+        taken = model.decode_unclamped(latent, degraded, 1.0)
+        torch.testing.assert_close(taken, lift_veil(degraded)[:, :3], atol=1e-5, rtol=0)
 
 
 def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny):

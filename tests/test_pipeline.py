@@ -507,8 +507,24 @@ def test_speeds(tiny: RestoreVAR) -> None:
         assert restorer.scales == scales and restorer.settings["speed"] == speed and speed in restorer.summary
         results[speed] = restorer.restore_pixels(pixels)
     assert (results["best"] != results["balanced"]).any() and (results["best"] != results["fast"]).any()
-    with pytest.raises(UserError, match="unknown speed 'slow': one of best, balanced, fast"):
+    with pytest.raises(UserError, match="unknown speed 'slow': one of auto, best, balanced, fast"):
         Restorer(tiny, device="cpu", speed="slow")
+
+
+def test_by_itself_it_runs_the_finest_scales_where_somebody_looks_at_them() -> None:
+    """A branch that makes the picture alone does not; the decoder does, and one whose features enter it."""
+    torch.manual_seed(0)
+    config = debug()
+    assert config.fidelity is not None
+    alone = RestoreVAR(replace(config, fidelity=replace(config.fidelity, fuse=False))).eval()
+    restorer = Restorer(alone, device="cpu", dtype="fp32")
+    assert (restorer.speed, restorer.scales) == ("balanced", 3)
+    lower = restorer.at(fidelity=0.5)
+    assert (lower.speed, lower.scales) == ("best", None) and lower.at(fidelity=1.0).speed == "balanced"
+    assert restorer.at(speed="best").at(fidelity=1.0).speed == "best"
+    assert restorer.at(speed="best").at(speed="auto").speed == "balanced"
+    for other in (RestoreVAR(config), RestoreVAR(replace(config, fidelity=None))):
+        assert Restorer(other.eval(), device="cpu", dtype="fp32").speed == "best"
 
 
 def test_fast_restores_at_half_the_size(tiny: RestoreVAR) -> None:

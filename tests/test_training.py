@@ -167,13 +167,14 @@ def test_larger_parts_are_fewer_and_image_and_latent_lie_together(window):
     grid = (window[0] // 16, window[1] // 16)
     latent = torch.rand(8, 1, *grid)
     picture = latent.expand(8, 3, *grid).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    batch = {"clean": picture, "degraded": -picture, "dice": torch.rand(8, 4)}
+    batch = {"clean": picture, "degraded": -picture, "lifted": picture / 2, "dice": torch.rand(8, 4)}
     sizes = set()
     for step in range(12):
         parts = stage._cut(batch, latent, 16, step)
         sizes.add(tuple(parts["clean"].shape))
         assert torch.equal(parts["clean"][:, :1, ::16, ::16], parts["refined"])
         assert torch.equal(parts["degraded"], -parts["clean"])
+        assert torch.equal(parts["lifted"], parts["clean"] / 2)
     large = min(window[0], 128), min(window[1], 128)
     assert sizes == {(8, 3, 64, 64), (round(8 * 64 * 64 / (large[0] * large[1])), 3, *large)}
     assert BranchStage(Schedule(lr=1e-3, batch=8), crop=())._cut(batch, latent, 16, 0)["clean"] is picture
@@ -753,6 +754,19 @@ def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     train(tmp_path / "run", Options("debug", [photos], stage="decoder"))
     assert load_model(str(tmp_path / "run" / "model")).model.config == debug()
     assert (tmp_path / "run" / "fidelity.done").is_file()
+
+
+def test_the_branch_learns_to_use_veil_and_gains_on_shorter_rollouts(photos, tmp_path):
+    """From a model that has neither."""
+    train(tmp_path / "before", Options("debug", [photos], stage="decoder"))
+    parts = ["model.fidelity.dark_channel=true", "model.fidelity.gains=true", "branch.scales=1"]
+    options = Options("debug", [photos], stage="decoder", init=str(tmp_path / "before" / "model"), settings=parts)
+    train(tmp_path / "run", options)
+    state = load_model(str(tmp_path / "run" / "model")).model.state_dict()
+    for part in ("lifts", "gains"):
+        assert state[f"fidelity.{part}.weight"].any(), part
+    lines = (tmp_path / "run" / "log.jsonl").read_text()
+    assert "tensors of fidelity start anew" in lines
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def restore(
         float, typer.Option(metavar="S", help="How much of the change is made, 0 (none) to 1 (all of it).")
     ] = 1.0,
     speed: Annotated[
-        str, typer.Option(metavar="best|balanced|fast", help="How much of the model is run; best is all of it.")
-    ] = "best",
+        str, typer.Option(metavar="auto|best|balanced|fast", help="How much of the model is run; best is all of it.")
+    ] = "auto",
     format: Annotated[
         str, typer.Option(metavar="keep|png|jpg|mp4|...", help="Format of the results: of photos, or of videos.")
     ] = "keep",

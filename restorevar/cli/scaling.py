@@ -37,8 +37,8 @@ def batch(
     ] = None,
     strength: Annotated[float, typer.Option(metavar="S", help="Part of the change that is made, 0 (none) to 1.")] = 1.0,
     speed: Annotated[
-        str, typer.Option(metavar="best|balanced|fast", help="How much of the model is run; best is all of it.")
-    ] = "best",
+        str, typer.Option(metavar="auto|best|balanced|fast", help="How much of the model is run; best is all of it.")
+    ] = "auto",
     format: Annotated[str, typer.Option(metavar="keep|png|jpg|...", help="Format of the results.")] = "keep",
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF; default: as the input.")

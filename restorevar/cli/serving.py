@@ -52,7 +52,9 @@ def serve(
     fidelity: Annotated[
         float | None, typer.Option(metavar="W", help="Detail taken from the input where a request does not say.")
     ] = None,
-    speed: Annotated[str, typer.Option(metavar="best|balanced|fast", help="Where a request does not say.")] = "best",
+    speed: Annotated[
+        str, typer.Option(metavar="auto|best|balanced|fast", help="Where a request does not say.")
+    ] = "auto",
     api_key: Annotated[
         list[str] | None,
         typer.Option(

@@ -72,7 +72,7 @@ MIXES = {
             "haze+lowlight": 0.75,
             CLEAN: 12,
         },
-        variants=0.4,
+        variants=0.5,
         harder=0.25,
         jpeg_probability=0.33,
         jpeg_clean=0.1,

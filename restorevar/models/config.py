@@ -13,6 +13,8 @@ Grid = tuple[int, int]
 PAPER_SIDES = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
 #: The ten scales of VAR at 256 px, whose weights the published model starts from.
 VAR_256_SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+#: Pixels a side of the cells in which the veil before a photo is estimated (veil.py).
+VEIL_CELL = 4
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,9 @@ class FidelityConfig:
 
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
     number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
-    looks at the restored latent; with `dark_channel` at the darkest pixels around each cell, too. With `fuse` its
-    features enter the decoder, else each makes a picture of its own.
+    looks at the restored latent; with `dark_channel` at the photo as the dark channel prior restores it, too, and may
+    take from that; with `gains` it may make pixels brighter or darker by a factor. With `fuse` its features enter the
+    decoder, else each makes a picture of its own.
     """
 
     width: int = 32
@@ -184,6 +187,7 @@ class FidelityConfig:
     latent: bool = False
     fuse: bool = True
     dark_channel: bool = False
+    gains: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
@@ -213,6 +217,8 @@ class RestoreVARConfig:
     def __post_init__(self) -> None:
         _check_choice("rollout", self.rollout, ("argmax", "expected"))
         _check_choice("condition", self.condition, ("continuous", "discrete"))
+        if self.fidelity is not None and self.fidelity.dark_channel and self.vqvae.downsample % VEIL_CELL:
+            raise ValueError(f"the dark channel needs window sides that are multiples of {VEIL_CELL} pixels")
 
     @property
     def window(self) -> int:
@@ -288,7 +294,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(latent=True, fuse=False),
+        fidelity=FidelityConfig(latent=True, fuse=False, dark_channel=True, gains=True),
         rollout="expected",
     )
 

@@ -19,9 +19,25 @@ from torch import Tensor, nn
 from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
 from .nafnet import NAFUNet, counts_for
+from .veil import lift_veil
 
 #: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
 Decode = Callable[[Tensor, Inject | None], Tensor]
+
+
+#: Logarithm of the largest factor on the light of a pixel.
+MOST_GAIN = 3.0
+#: Of what their convolutions give, gains and lifts are a part: they act on whole photos at once, so that a step of
+#: training, which moves every weight alike, would shake the picture more through them than through all else.
+CALM = 0.2
+
+
+def _silent_conv(width: int, width_out: int, kernel: int = 3) -> nn.Conv2d:
+    """Gives nothing at the start of training."""
+    conv = nn.Conv2d(width, width_out, kernel, padding=kernel // 2)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
 
 
 class GatedFusion(nn.Module):
@@ -45,34 +61,15 @@ class GatedFusion(nn.Module):
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
-class DarkChannel(nn.Module):
-    """Image (B, 3, H, W) -> (B, `width`, H / cell, W / cell): how thick the air is before each cell. Zero at the start.
-
-    Somewhere in most surroundings something is black, so the darkest pixels tell the veil before it (He, Sun and Tang
-    2009, "Single Image Haze Removal Using Dark Channel Prior"). A minimum is what convolutions and means, of which all
-    else in the branch is made, are worst at. Darkest in each cell and in 3 x 3 of them, brightest in each.
-    """
-
-    def __init__(self, cell: int, width: int, hidden: int = 64):
-        super().__init__()
-        self.cell = cell
-        self.mix = nn.Conv2d(9, hidden, 1)
-        self.out = nn.Conv2d(hidden, width, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-
-    def forward(self, image_B3HW: Tensor) -> Tensor:
-        image = image_B3HW.to(self.out.weight.dtype)
-        dark = -F.max_pool2d(-image, self.cell)
-        around = -F.max_pool2d(-dark, 3, stride=1, padding=1)
-        return self.out(F.gelu(self.mix(torch.cat([dark, around, F.max_pool2d(image, self.cell)], dim=1))))
-
-
 class FidelityBranch(NAFUNet):
-    """Looks at the degraded image and, where the config says so, at the restored latent.
+    """Looks at the degraded image and, where the config says so, at the restored latent and at the image without veil.
 
-    What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without it the branch
-    restores by itself and hardly follows them (docs/log.md).
+    What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without them the
+    branch restores by itself and hardly follows them (docs/log.md).
+
+    Its picture is the degraded image and what is added to it: any detail; a share of what lifting the veil changes
+    (`dark_channel`); so much more or less light (`gains`). Dark and hazy photos ask for the last two everywhere at
+    once, and a factor keeps texture that a sum would have to draw again.
     """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
@@ -92,16 +89,15 @@ class FidelityBranch(NAFUNet):
             self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
         self.from_latent: nn.Conv2d | None = None
         if config.latent:
-            self.from_latent = nn.Conv2d(vqvae.latent_channels, config.width * 2**levels, 1)
-            nn.init.zeros_(self.from_latent.weight)
-            nn.init.zeros_(self.from_latent.bias)  # type: ignore[arg-type]
-        self.from_dark_channel: DarkChannel | None = None
+            self.from_latent = _silent_conv(vqvae.latent_channels, config.width * 2**levels, kernel=1)
+        self.from_lifted: nn.Conv2d | None = None
+        self.lifts: nn.Conv2d | None = None
         if config.dark_channel:
-            self.from_dark_channel = DarkChannel(vqvae.patch * 2**levels, config.width * 2**levels)
+            self.from_lifted = _silent_conv(4 * vqvae.patch**2, config.width)
+            self.lifts = _silent_conv(config.width, vqvae.patch**2)
+        self.gains = _silent_conv(config.width, pixels) if config.gains else None
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
-        self.detail = nn.Conv2d(config.width, pixels, 3, padding=1)
-        nn.init.zeros_(self.detail.weight)
-        nn.init.zeros_(self.detail.bias)  # type: ignore[arg-type]
+        self.detail = _silent_conv(config.width, pixels)
         self.leave_decoder_alone()
 
     def leave_decoder_alone(self) -> None:
@@ -113,20 +109,39 @@ class FidelityBranch(NAFUNet):
         pixels = self.detail.out_channels
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
-    def seen(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> list[Tensor]:
-        """Features at each resolution, finest first, of the degraded image and its restored latent."""
-        shown: Tensor | None = None
-        if self.from_latent is not None:
-            shown = self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype))
-        if self.from_dark_channel is not None:
-            veil = self.from_dark_channel(degraded_B3HW)
-            shown = veil if shown is None else shown + veil
-        return self.features(degraded_B3HW, shown)
+    def lifted(self, degraded_B3HW: Tensor) -> Tensor | None:
+        """The image without veil and the transmission, (B, 4, H, W), where the branch is shown them."""
+        return None if self.from_lifted is None else lift_veil(degraded_B3HW)
 
-    def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor) -> Tensor:
-        """The branch's own picture, not clamped: the degraded image and what is to be added to it."""
-        detail = F.pixel_shuffle(self.detail(self.seen(degraded_B3HW, latent_BCHW)[0]), self.patch)
-        return degraded_B3HW.float() + detail.float()
+    def seen(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, lifted_B4HW: Tensor | None) -> list[Tensor]:
+        """Features at each resolution, finest first, of the degraded image, its restored latent, what `lifted` gave."""
+        at_first, at_middle = None, None
+        if self.from_lifted is not None and lifted_B4HW is not None:
+            at_first = self.from_lifted(self._unshuffled(lifted_B4HW))
+        if self.from_latent is not None:
+            at_middle = self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype))
+        return self.features(degraded_B3HW, at_middle, at_first)
+
+    def added(self, features_BDHW: Tensor, degraded_B3HW: Tensor, lifted_B4HW: Tensor | None) -> Tensor:
+        """What the branch adds to the degraded image, from its finest features; float32."""
+        degraded = degraded_B3HW.float()
+        added = self._shuffled(self.detail(features_BDHW))
+        if self.gains is not None:
+            gain = (CALM * self._shuffled(self.gains(features_BDHW))).clamp(-MOST_GAIN, MOST_GAIN)
+            added = added + (gain.exp() - 1) * (degraded + 1)  # black is -1
+        if self.lifts is not None and lifted_B4HW is not None:
+            added = added + CALM * self._shuffled(self.lifts(features_BDHW)) * (lifted_B4HW[:, :3] - degraded)
+        return added
+
+    def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, lifted_B4HW: Tensor | None = None) -> Tensor:
+        """The branch's own picture, not clamped. `lifted_B4HW` of a part is that of the photo from which it was cut."""
+        if lifted_B4HW is None:
+            lifted_B4HW = self.lifted(degraded_B3HW)
+        features = self.seen(degraded_B3HW, latent_BCHW, lifted_B4HW)[0]
+        return degraded_B3HW.float() + self.added(features, degraded_B3HW, lifted_B4HW)
+
+    def _shuffled(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, self.patch).float()
 
     def needs_no_decoder(self, weight: float | Tensor) -> bool:
         """Never so for a weight in a tensor: its value is not known where graphs are made."""
@@ -151,7 +166,8 @@ class FidelityInjector:
         self.branch = branch
         self.degraded_B3HW = degraded_B3HW
         self.weight = weight
-        self.features = branch.seen(degraded_B3HW, latent_BCHW)
+        self.lifted_B4HW = branch.lifted(degraded_B3HW)
+        self.features = branch.seen(degraded_B3HW, latent_BCHW, self.lifted_B4HW)
         self.last: Tensor | None = None
 
     def __call__(self, level: int, h: Tensor) -> Tensor:
@@ -161,9 +177,9 @@ class FidelityInjector:
         return h
 
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
-        """decoded + W (keep * (degraded - decoded) + detail), keep and detail from the finest features."""
+        """decoded + W (keep * (degraded - decoded) + detail + added), keep and detail from the finest features."""
         assert self.last is not None, "the decoder has not run"
         keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
-        detail = detail + self.branch.detail(self.features[0])
         keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
-        return decoded_B3HW + self.weight * (keep * (self.degraded_B3HW.float() - decoded_B3HW) + detail)
+        added = detail + self.branch.added(self.features[0], self.degraded_B3HW, self.lifted_B4HW)
+        return decoded_B3HW + self.weight * (keep * (self.degraded_B3HW.float() - decoded_B3HW) + added)

@@ -97,12 +97,17 @@ class NAFUNet(nn.Module):
         self.ups = nn.ModuleList(Up(w) for w in widths[1:])
         self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
 
-    def features(self, image_B3HW: Tensor, for_middle: Tensor | None = None) -> list[Tensor]:
+    def features(
+        self, image_B3HW: Tensor, for_middle: Tensor | None = None, for_first: Tensor | None = None
+    ) -> list[Tensor]:
         """What the decoder makes at each resolution, finest first; the last is the middle's.
 
-        `for_middle` (B, C, H, W) at the coarsest resolution is added to what the middle is given.
+        `for_middle` (B, C, H, W) at the coarsest resolution is added to what the middle is given, `for_first` at the
+        finest one to what the first block is given.
         """
-        h = self.conv_in(F.pixel_unshuffle(image_B3HW.to(self.conv_in.weight.dtype), self.patch))
+        h = self.conv_in(self._unshuffled(image_B3HW))
+        if for_first is not None:
+            h = h + for_first
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):
             skips.append(blocks(h))
@@ -113,6 +118,10 @@ class NAFUNet(nn.Module):
         for i in reversed(range(len(skips))):
             found.append(self.decoder[i](self.ups[i](found[-1]) + skips[i]))
         return found[::-1]
+
+    def _unshuffled(self, image_BCHW: Tensor) -> Tensor:
+        """Patches of pixels as channels, in the precision of the weights."""
+        return F.pixel_unshuffle(image_BCHW.to(self.conv_in.weight.dtype), self.patch)
 
 
 def counts_for(levels: int, counts: Sequence[int]) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ class Settings:
     dtype: str = "auto"
     fidelity: float | None = None
     strength: float = 1.0
-    speed: str = "best"
+    speed: str = "auto"
     writing: Writing = field(default_factory=Writing)
     if_needed: bool = False
     retries: int = 3

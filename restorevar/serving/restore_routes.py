@@ -16,7 +16,7 @@ from .problems import responses
 from .tickets import Options, Restored, Ticket, TimedOut
 from .transcoding import MEDIA_TYPES, Transcoder
 
-Speed = Literal["best", "balanced", "fast"]
+Speed = Literal["auto", "best", "balanced", "fast"]
 Reply = Literal["image", "json", "timings"]
 Format = Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "avif"]
 

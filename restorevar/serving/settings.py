@@ -36,7 +36,7 @@ class Settings:
     tile: int | Literal["auto"] = "auto"
     batch: int | Literal["auto"] = "auto"
     fidelity: float | None = None
-    speed: str = "best"
+    speed: str = "auto"
     limits: Limits = field(default_factory=Limits)
     keys: tuple[str, ...] = field(default=(), repr=False)
     jobs: str | None = None

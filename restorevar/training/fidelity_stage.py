@@ -29,6 +29,9 @@ class BranchStage(OnRollouts):
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0, (384, 384): 0.1})
     reuse: int = 16
     crop: tuple[int, ...] = (128, 128, 192, 256)
+    scales: int | None = (
+        None  #: of the rollouts; None: all. At W = 1 the last ones hardly matter and are most of the time
+    )
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     name: str = "branch"
     judged_at = 1.0
@@ -38,17 +41,18 @@ class BranchStage(OnRollouts):
         _branch(model).leave_decoder_alone()  # what it was given before comes from features that change now
 
     def samples(self, model: RestoreVAR) -> Make:
-        return refined_samples(model, self.device)
+        return refined_samples(model, self.device, self.scales)
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         branch = _branch(model)
         parts = [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
-        return [*parts, *(part for part in (branch.from_latent, branch.from_dark_channel) if part is not None)]
+        optional = (branch.from_latent, branch.from_lifted, branch.lifts, branch.gains)
+        return [*parts, *(part for part in optional if part is not None)]
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = self._batch(step, turn)
         parts = self._cut(batch, batch["refined"], model.config.vqvae.downsample, step)
-        output = _branch(model).alone(parts["degraded"], parts["refined"])
+        output = _branch(model).alone(parts["degraded"], parts["refined"], parts.get("lifted"))
         judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(output, parts["degraded"], parts["clean"]), **judged}
 

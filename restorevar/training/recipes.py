@@ -53,7 +53,12 @@ def compact() -> list[Stage]:
         RefinerStage(Schedule(lr=6e-4, batch=16), share=0.03, shapes=windows),
         DecoderStage(Schedule(lr=2e-4, batch=8, ema=0.99), share=0.02, shapes={(192, 192): 1.0}),
         # No fidelity stage: the branch does not enter the decoder here, they have nothing to agree on.
-        BranchStage(Schedule(lr=8e-4, batch=12, ema=0.998, validate_seconds=900), share=0.40),
+        BranchStage(
+            Schedule(lr=8e-4, batch=12, ema=0.998, validate_seconds=900),
+            share=0.40,
+            shapes={(256, 256): 0.7, (384, 384): 0.2, (512, 512): 0.1},
+            scales=7,
+        ),
     ]
 
 

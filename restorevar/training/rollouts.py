@@ -11,12 +11,12 @@ from .replay import Make, Sample
 from .validation import Restore
 
 
-def rollout(model: RestoreVAR, degraded_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+def rollout(model: RestoreVAR, degraded_B3HW: Tensor, scales: int | None = None) -> tuple[Tensor, Tensor]:
     """Frozen rollout from degraded images: (f_hat, hidden), as `restore` makes it, without stochastic depth."""
     training = model.transformer.training
     model.transformer.eval()
     with torch.no_grad():
-        f_hat, hidden = model.generate(model.condition(degraded_B3HW))
+        f_hat, hidden = model.generate(model.condition(degraded_B3HW), scales=scales)
     model.transformer.train(training)
     return f_hat, hidden
 
@@ -33,13 +33,18 @@ def rollout_samples(model: RestoreVAR, device: torch.device, images: bool) -> Ma
     return make
 
 
-def refined_samples(model: RestoreVAR, device: torch.device) -> Make:
-    """Pairs -> the pairs themselves and the refined latent of the degraded image ("refined")."""
+def refined_samples(model: RestoreVAR, device: torch.device, scales: int | None = None) -> Make:
+    """Pairs -> the pairs themselves, the refined latent of the degraded image ("refined"), after so many scales, and
+    the image without veil ("lifted") where the fidelity branch is shown it: parts of a photo do not tell it.
+    """
 
     def make(pairs: Pairs) -> Sample:
+        degraded = to_model(pairs.degraded).to(device)
         with torch.no_grad():
-            refined = model.refine(*rollout(model, to_model(pairs.degraded).to(device)))
-        return {"refined": refined.float(), "clean": pairs.clean, "degraded": pairs.degraded}
+            refined = model.refine(*rollout(model, degraded, scales))
+            lifted = None if model.fidelity is None else model.fidelity.lifted(degraded)
+        sample = {"refined": refined.float(), "clean": pairs.clean, "degraded": pairs.degraded}
+        return sample if lifted is None else sample | {"lifted": lifted.half()}
 
     return make
 

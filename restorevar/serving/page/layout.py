@@ -135,7 +135,7 @@ def _options(engine: Engine, strength: float, fidelity: float, speed: str, if_ne
     return Options(
         fidelity=None if fidelity == round(100 * restorer.fidelity) else fidelity / 100,
         strength=None if strength == round(100 * restorer.strength) else strength / 100,
-        speed=speed,
+        speed=None if speed == restorer.speed else speed,
         if_needed=bool(if_needed) and engine.diagnose is not None,
     )
 

@@ -1,0 +1,73 @@
+"""The photo without the veil before it, by the dark channel prior: what the fidelity branch is shown beside the photo.
+
+K. He, J. Sun, X. Tang, "Single image haze removal using dark channel prior", CVPR 2009, with the fast guided filter (He
+and Sun 2015, arXiv 1505.00996) in place of soft matting. A minimum over surroundings is what convolutions and means are
+worst at, and it holds for any haze, not only for the one a network was trained on. What it gets wrong (white things,
+skies, photos without any haze) is for the network to know.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .config import VEIL_CELL as CELL
+
+#: Depth is smooth: all but the last step is computed in cells. Cells a side of the surroundings whose darkest pixel
+#: counts, and of the windows of the guided filter.
+SURROUNDINGS, WINDOW = 5, 11
+#: Of the veil that is taken away: a little makes distance visible (section 4.2 there).
+OMEGA = 0.95
+#: Least transmission: where nothing shines through there is nothing to bring back (section 4.3).
+LEAST = 0.1
+#: Variance of the brightness, of values in [0, 1], below which the guided filter smooths edges away.
+EPSILON = 1e-3
+#: How fast a cell stops counting for the colour of the air as its dark channel falls below the highest: to 1/e in this.
+AIR_FALL = 0.004
+
+
+def lift_veil(image_B3HW: Tensor) -> Tensor:
+    """Image (B, 3, H, W) in [-1, 1], sides multiples of 4 -> (B, 4, H, W): the image without veil, in [-1, 1], and
+    the transmission, 1 where there is no veil, in [0.1, 1]. float32, without a gradient.
+    """
+    with torch.no_grad(), torch.autocast(image_B3HW.device.type, enabled=False):
+        image = (image_B3HW.detach().float() + 1) / 2
+        dark_B3hw = -F.max_pool2d(-image, CELL)
+        air_B311 = _air(image, _surroundings(dark_B3hw.amin(1, keepdim=True)))
+        veil_B1hw = _surroundings((dark_B3hw / air_B311).amin(1, keepdim=True))
+        guide_B1HW = image.mean(1, keepdim=True)
+        through = _guided(1 - OMEGA * veil_B1hw, guide_B1HW).clamp(LEAST, 1)
+        lifted = (image - air_B311) / through + air_B311
+        return torch.cat([lifted.clamp(0, 1) * 2 - 1, through], dim=1)
+
+
+def _surroundings(dark_B1hw: Tensor) -> Tensor:
+    """The darkest of the cells around each."""
+    return -F.max_pool2d(-dark_B1hw, SURROUNDINGS, stride=1, padding=SURROUNDINGS // 2)
+
+
+def _air(image_B3HW: Tensor, dark_B1hw: Tensor) -> Tensor:
+    """(B, 3, 1, 1) colour of the air: the mean of the cells, those counting most whose dark channel is highest.
+
+    Not their brightest pixel, as published: smooth in the image, so that neighbouring windows agree.
+    """
+    small = F.avg_pool2d(image_B3HW, CELL)
+    weight = ((dark_B1hw - dark_B1hw.amax((2, 3), keepdim=True)) / AIR_FALL).exp()
+    air = (small * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
+    return air.clamp_min(0.05)  # black photos are divided by it
+
+
+def _guided(plane_B1hw: Tensor, guide_B1HW: Tensor) -> Tensor:
+    """The plane, of cells, with the edges of the guide, of pixels: in every window a line a * guide + b is fitted."""
+
+    def box(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+
+    small = F.avg_pool2d(guide_B1HW, CELL)
+    mean_guide, mean_plane = box(small), box(plane_B1hw)
+    covariance = box(small * plane_B1hw) - mean_guide * mean_plane
+    slope = covariance / (box(small * small) - mean_guide**2 + EPSILON)
+    lines = torch.cat([box(slope), box(mean_plane - slope * mean_guide)], dim=1)
+    a, b = F.interpolate(lines, scale_factor=CELL, mode="bilinear", align_corners=False).chunk(2, dim=1)
+    return a * guide_B1HW + b
