@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
-from restorevar.models.fidelity import CALM, MOST_GAIN, FidelityBranch
+from restorevar.models.fidelity import CALM, FidelityBranch, Shown
 from restorevar.models.rope import apply_rope, rope_table
 from restorevar.models.veil import lift_veil
 
@@ -138,17 +137,20 @@ def test_the_branch_follows_the_restored_latent_where_it_is_shown(tiny):
     degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
     torch.nn.init.zeros_(model.fidelity.from_latent.weight)
     with torch.inference_mode():
-        blind = model.fidelity.alone(degraded, latent)
-        assert torch.equal(blind, model.fidelity.alone(degraded, -latent))
+        blind = model.fidelity.alone(model.fidelity.show(degraded), latent)
+        assert torch.equal(blind, model.fidelity.alone(model.fidelity.show(degraded), -latent))
         torch.nn.init.normal_(model.fidelity.from_latent.weight)
-        assert not torch.equal(model.fidelity.alone(degraded, latent), model.fidelity.alone(degraded, -latent))
+        assert not torch.equal(
+            model.fidelity.alone(model.fidelity.show(degraded), latent),
+            model.fidelity.alone(model.fidelity.show(degraded), -latent),
+        )
 
 
 def shown_the_veil() -> RestoreVAR:
     torch.manual_seed(0)
     config = debug()
     assert config.fidelity is not None
-    return RestoreVAR(replace(config, fidelity=replace(config.fidelity, fuse=False, dark_channel=True, gains=True)))
+    return RestoreVAR(replace(config, fidelity=replace(config.fidelity, fuse=False, dark_channel=True, tone=True)))
 
 
 def hazy(height: int, width: int) -> torch.Tensor:
@@ -160,13 +162,14 @@ def test_what_the_branch_may_take_changes_nothing_at_first():
     model = shown_the_veil()
     branch = model.fidelity
     torch.nn.init.normal_(branch.detail.weight, std=0.05)
-    plain = FidelityBranch(replace(model.config.fidelity, dark_channel=False, gains=False), model.config.vqvae)
+    plain = FidelityBranch(replace(model.config.fidelity, dark_channel=False, tone=False), model.config.vqvae)
     plain.load_state_dict(branch.state_dict(), strict=False)
     degraded, latent = hazy(32, 48), torch.randn(1, 8, 4, 6)
     with torch.inference_mode():
-        assert torch.equal(branch.alone(degraded, latent), plain.alone(degraded, latent))
+        pictures = [b.restore(degraded, latent, 1.0, model.vqvae.decode_unclamped) for b in (branch, plain)]
+    torch.testing.assert_close(*pictures, atol=1e-6, rtol=0)
     new = branch.state_dict().keys() - plain.state_dict().keys()
-    assert {name.split(".")[0] for name in new} == {"from_lifted", "lifts", "gains"}
+    assert {name.split(".")[0] for name in new} == {"from_lifted", "lifts", "tone", "from_degraded", "returns"}
 
 
 def test_the_branch_may_take_what_lies_behind_the_veil():
@@ -174,34 +177,53 @@ def test_the_branch_may_take_what_lies_behind_the_veil():
     branch, degraded, latent = model.fidelity, hazy(32, 48), torch.randn(1, 8, 4, 6)
     with torch.inference_mode():
         torch.nn.init.constant_(branch.lifts.bias, 1 / CALM)
-        torch.testing.assert_close(branch.alone(degraded, latent), lift_veil(degraded)[:, :3], atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            branch.alone(branch.show(degraded), latent), lift_veil(degraded)[:, :3], atol=1e-6, rtol=0
+        )
         torch.nn.init.constant_(branch.lifts.bias, 0.5 / CALM)
         half = (degraded + lift_veil(degraded)[:, :3]) / 2
-        torch.testing.assert_close(branch.alone(degraded, latent), half, atol=1e-6, rtol=0)
+        torch.testing.assert_close(branch.alone(branch.show(degraded), latent), half, atol=1e-6, rtol=0)
 
 
-def test_gains_are_factors_on_light_from_black_on():
+def test_the_branch_sees_and_adds_to_the_toned_picture():
     model = shown_the_veil()
     branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
     with torch.inference_mode():
-        torch.nn.init.constant_(branch.gains.bias, math.log(3) / CALM)
-        torch.testing.assert_close(branch.alone(degraded, latent) + 1, 3 * (degraded + 1), atol=1e-5, rtol=0)
-        torch.nn.init.constant_(branch.gains.bias, 1e6)
-        assert branch.alone(degraded, latent).max() <= 2 * math.exp(MOST_GAIN)
+        torch.nn.init.constant_(branch.detail.bias, 0.1)
+        branch.tone.maps.bias[6:9] = 0.05  # an offset, of light in [0, 1]
+        picture = branch.restore(degraded, latent, 1.0, model.vqvae.decode_unclamped)
+        torch.testing.assert_close(picture, degraded + 0.1 + 0.1, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.restore(degraded, fidelity=0.0), model.vqvae.decode(refined(model, degraded)))
+
+
+def refined(model, degraded):
+    return model.refine(*model.generate(model.condition(degraded)))
+
+
+def test_the_branch_may_go_back_from_a_mistaken_tone():
+    model = shown_the_veil()
+    branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
+    with torch.inference_mode():
+        branch.tone.maps.bias[6:9] = 0.3
+        assert (branch.alone(branch.show(degraded), latent) - degraded).min() > 0.2
+        torch.nn.init.constant_(branch.returns.bias, 1 / CALM)
+        torch.testing.assert_close(branch.alone(branch.show(degraded), latent), degraded, atol=1e-5, rtol=0)
 
 
 def test_a_part_may_be_restored_by_the_veil_of_its_whole_photo():
     """The air of a part without sky is not to be seen in it."""
     model = shown_the_veil()
-    branch, latent = model.fidelity, torch.randn(1, 8, 8, 8)
+    branch, latent = model.fidelity, torch.randn(1, 8, 4, 8)
     degraded = hazy(64, 64)
     degraded[..., :32, :] = 0.9
-    lifted, lower = lift_veil(degraded), (..., slice(32, 64), slice(None))
+    lower = (..., slice(32, 64), slice(None))
     with torch.inference_mode():
         torch.nn.init.constant_(branch.lifts.bias, 1 / CALM)
-        given = branch.alone(degraded[lower], latent[..., 4:, :], lifted[lower])
-        torch.testing.assert_close(given, lifted[lower][:, :3], atol=1e-6, rtol=0)
-        assert not torch.allclose(branch.alone(degraded[lower], latent[..., 4:, :]), given, atol=0.05)
+        whole = branch.show(degraded)
+        part = Shown(whole.degraded_B3HW[lower], whole.toned_B3HW[lower], whole.lifted_B4HW[lower])
+        restored = branch.alone(part, latent)
+        torch.testing.assert_close(restored, lift_veil(degraded)[lower][:, :3], atol=1e-6, rtol=0)
+        assert not torch.allclose(branch.alone(branch.show(degraded[lower]), latent), restored, atol=0.05)
 
 
 def test_with_fusions_too_the_branch_takes_what_it_may():
@@ -220,7 +242,7 @@ def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny
     torch.nn.init.normal_(model.fidelity.detail.weight, std=0.05)
     degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
-        alone = model.fidelity.alone(degraded, latent)
+        alone = model.fidelity.alone(model.fidelity.show(degraded), latent)
         assert not torch.allclose(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-3)
         model.fidelity.leave_decoder_alone()
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)
@@ -238,7 +260,7 @@ def test_without_fusions_two_pictures_are_mixed_and_only_those_that_are_needed_a
     model.vqvae.decoder.register_forward_hook(lambda *_: decoded_times.append(1))
     with torch.inference_mode():
         at_1 = model.decode_unclamped(latent, degraded, 1.0)
-        assert torch.equal(at_1, model.fidelity.alone(degraded, latent)) and not decoded_times
+        assert torch.equal(at_1, model.fidelity.alone(model.fidelity.show(degraded), latent)) and not decoded_times
         at_0 = model.decode_unclamped(latent, degraded, 0.0)
         assert torch.equal(at_0, model.vqvae.decode_unclamped(latent))
         mixed = model.decode_unclamped(latent, degraded, 0.25)

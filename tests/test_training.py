@@ -167,14 +167,20 @@ def test_larger_parts_are_fewer_and_image_and_latent_lie_together(window):
     grid = (window[0] // 16, window[1] // 16)
     latent = torch.rand(8, 1, *grid)
     picture = latent.expand(8, 3, *grid).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    batch = {"clean": picture, "degraded": -picture, "lifted": picture / 2, "dice": torch.rand(8, 4)}
+    batch = {
+        "clean": picture,
+        "degraded": -picture,
+        "toned": picture / 3,
+        "lifted": picture / 2,
+        "dice": torch.rand(8, 4),
+    }
     sizes = set()
     for step in range(12):
         parts = stage._cut(batch, latent, 16, step)
         sizes.add(tuple(parts["clean"].shape))
         assert torch.equal(parts["clean"][:, :1, ::16, ::16], parts["refined"])
         assert torch.equal(parts["degraded"], -parts["clean"])
-        assert torch.equal(parts["lifted"], parts["clean"] / 2)
+        assert torch.equal(parts["lifted"], parts["clean"] / 2) and torch.equal(parts["toned"], parts["clean"] / 3)
     large = min(window[0], 128), min(window[1], 128)
     assert sizes == {(8, 3, 64, 64), (round(8 * 64 * 64 / (large[0] * large[1])), 3, *large)}
     assert BranchStage(Schedule(lr=1e-3, batch=8), crop=())._cut(batch, latent, 16, 0)["clean"] is picture
@@ -747,7 +753,7 @@ def test_settings_reach_model_stages_and_losses():
 def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     """The paper's models have no fidelity branch; a later run adds it and keeps all else."""
     config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.encoder=[2,1]"])
-    assert config.fidelity.encoder == (2, 1) and len(stages) == 8
+    assert config.fidelity.encoder == (2, 1) and len(stages) == 9
     before = Options("debug", [photos], stage="decoder", settings=["model.fidelity=null"])
     train(tmp_path / "run", before)
     assert load_model(str(tmp_path / "run" / "model")).model.config.fidelity is None
@@ -756,17 +762,18 @@ def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     assert (tmp_path / "run" / "fidelity.done").is_file()
 
 
-def test_the_branch_learns_to_use_veil_and_gains_on_shorter_rollouts(photos, tmp_path):
-    """From a model that has neither."""
+def test_tone_and_veil_can_join_a_model_without_them(photos, tmp_path):
     train(tmp_path / "before", Options("debug", [photos], stage="decoder"))
-    parts = ["model.fidelity.dark_channel=true", "model.fidelity.gains=true", "branch.scales=1"]
+    assert not (tmp_path / "before" / "tone.done").exists()
+    parts = ["model.fidelity.dark_channel=true", "model.fidelity.tone=true", "branch.scales=1"]
     options = Options("debug", [photos], stage="decoder", init=str(tmp_path / "before" / "model"), settings=parts)
     train(tmp_path / "run", options)
     state = load_model(str(tmp_path / "run" / "model")).model.state_dict()
-    for part in ("lifts", "gains"):
+    for part in ("lifts", "tone.maps"):
         assert state[f"fidelity.{part}.weight"].any(), part
     lines = (tmp_path / "run" / "log.jsonl").read_text()
     assert "tensors of fidelity start anew" in lines
+    assert (tmp_path / "run" / "tone.done").read_text().startswith("2 steps")
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,9 @@ class FidelityDecoderPart(nn.Module):
 
     def forward(self, latent: Tensor, image: Tensor, fidelity: Tensor) -> Tensor:
         assert self.model.fidelity is not None
-        return self.model.fidelity.restore(image, latent, fidelity, self.model.vqvae.decode_unclamped).clamp(-1, 1)
+        with ResizingByMatrices():
+            picture = self.model.fidelity.restore(image, latent, fidelity, self.model.vqvae.decode_unclamped)
+        return picture.clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -175,8 +175,8 @@ class FidelityConfig:
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
     number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
     looks at the restored latent; with `dark_channel` at the photo as the dark channel prior restores it, too, and may
-    take from that; with `gains` it may make pixels brighter or darker by a factor. With `fuse` its features enter the
-    decoder, else each makes a picture of its own.
+    take from that. With `tone` a small network sets light and veil of the whole window first (tone.py). With `fuse` its
+    features enter the decoder, else each makes a picture of its own.
     """
 
     width: int = 32
@@ -187,7 +187,7 @@ class FidelityConfig:
     latent: bool = False
     fuse: bool = True
     dark_channel: bool = False
-    gains: bool = False
+    tone: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
@@ -217,7 +217,11 @@ class RestoreVARConfig:
     def __post_init__(self) -> None:
         _check_choice("rollout", self.rollout, ("argmax", "expected"))
         _check_choice("condition", self.condition, ("continuous", "discrete"))
-        if self.fidelity is not None and self.fidelity.dark_channel and self.vqvae.downsample % VEIL_CELL:
+        if (
+            self.fidelity is not None
+            and (self.fidelity.dark_channel or self.fidelity.tone)
+            and self.vqvae.downsample % VEIL_CELL
+        ):
             raise ValueError(f"the dark channel needs window sides that are multiples of {VEIL_CELL} pixels")
 
     @property
@@ -294,7 +298,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(latent=True, fuse=False, dark_channel=True, gains=True),
+        fidelity=FidelityConfig(latent=True, fuse=False, dark_channel=True, tone=True),
         rollout="expected",
     )
 

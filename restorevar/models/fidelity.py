@@ -11,6 +11,7 @@ convolutions whose last layer starts at zero, and what the decoder made of them 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,26 +19,17 @@ from torch import Tensor, nn
 
 from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
-from .nafnet import NAFUNet, counts_for
+from .nafnet import NAFUNet, counts_for, silent_conv
+from .tone import MOST, ToneNet, apply_tone
 from .veil import lift_veil
 
 #: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
 Decode = Callable[[Tensor, Inject | None], Tensor]
 
 
-#: Logarithm of the largest factor on the light of a pixel.
-MOST_GAIN = 3.0
-#: Of what their convolutions give, gains and lifts are a part: they act on whole photos at once, so that a step of
-#: training, which moves every weight alike, would shake the picture more through them than through all else.
+#: Of what their convolutions give, shares are a part: they act on whole photos at once, so that a step of training,
+#: which moves every weight alike, would shake the picture more through them than through all else.
 CALM = 0.2
-
-
-def _silent_conv(width: int, width_out: int, kernel: int = 3) -> nn.Conv2d:
-    """Gives nothing at the start of training."""
-    conv = nn.Conv2d(width, width_out, kernel, padding=kernel // 2)
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
 
 
 class GatedFusion(nn.Module):
@@ -61,15 +53,32 @@ class GatedFusion(nn.Module):
         return self.out(F.glu(self.mix(self.norm(torch.cat([h_BCHW, degraded_BCHW], 1))), dim=1))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the branch is shown of a photo, beside its latent. All of it can be cut: see `FidelityBranch`.
+
+    degraded_B3HW   the photo, in [-1, 1]
+    toned_B3HW      the same in the light and air that it should have, in [-1.25, 1.25]; without a tone, the photo
+    lifted_B4HW     that without veil, and the transmission (veil.py); None where it is not looked at
+    """
+
+    degraded_B3HW: Tensor
+    toned_B3HW: Tensor
+    lifted_B4HW: Tensor | None = None
+
+
 class FidelityBranch(NAFUNet):
     """Looks at the degraded image and, where the config says so, at the restored latent and at the image without veil.
 
     What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without them the
     branch restores by itself and hardly follows them (docs/log.md).
 
-    Its picture is the degraded image and what is added to it: any detail; a share of what lifting the veil changes
-    (`dark_channel`); so much more or less light (`gains`). Dark and hazy photos ask for the last two everywhere at
-    once, and a factor keeps texture that a sum would have to draw again.
+    With `tone` a small network sets light and veil of the whole photo first (tone.py), and what the U-Net sees and adds
+    to is that. It adds any detail; a share of the way back to the photo, for the tone may be mistaken; and, with
+    `dark_channel`, a share of what lifting the veil changes.
+
+    What tells tone and veil lies anywhere in a photo. So they are found in the whole of it (`show`), of which training
+    then cuts parts.
     """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
@@ -89,15 +98,21 @@ class FidelityBranch(NAFUNet):
             self.to_image = GatedFusion(vqvae.widths[0], config.width, 2 * pixels, vqvae.norm)
         self.from_latent: nn.Conv2d | None = None
         if config.latent:
-            self.from_latent = _silent_conv(vqvae.latent_channels, config.width * 2**levels, kernel=1)
+            self.from_latent = silent_conv(vqvae.latent_channels, config.width * 2**levels, kernel=1)
         self.from_lifted: nn.Conv2d | None = None
         self.lifts: nn.Conv2d | None = None
         if config.dark_channel:
-            self.from_lifted = _silent_conv(4 * vqvae.patch**2, config.width)
-            self.lifts = _silent_conv(config.width, vqvae.patch**2)
-        self.gains = _silent_conv(config.width, pixels) if config.gains else None
+            self.from_lifted = silent_conv(4 * vqvae.patch**2, config.width)
+            self.lifts = silent_conv(config.width, vqvae.patch**2)
+        self.tone: ToneNet | None = None
+        self.from_degraded: nn.Conv2d | None = None
+        self.returns: nn.Conv2d | None = None
+        if config.tone:
+            self.tone = ToneNet()
+            self.from_degraded = silent_conv(pixels, config.width)
+            self.returns = silent_conv(config.width, vqvae.patch**2)
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
-        self.detail = _silent_conv(config.width, pixels)
+        self.detail = silent_conv(config.width, pixels)
         self.leave_decoder_alone()
 
     def leave_decoder_alone(self) -> None:
@@ -109,36 +124,39 @@ class FidelityBranch(NAFUNet):
         pixels = self.detail.out_channels
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
-    def lifted(self, degraded_B3HW: Tensor) -> Tensor | None:
-        """The image without veil and the transmission, (B, 4, H, W), where the branch is shown them."""
-        return None if self.from_lifted is None else lift_veil(degraded_B3HW)
+    def show(self, degraded_B3HW: Tensor) -> Shown:
+        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]."""
+        toned_B3HW = degraded_B3HW
+        if self.tone is not None:
+            lifted = lift_veil(degraded_B3HW)
+            toned_B3HW = apply_tone(degraded_B3HW, lifted, self.tone.look(degraded_B3HW, lifted)).clamp(-MOST, MOST)
+        return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
 
-    def seen(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, lifted_B4HW: Tensor | None) -> list[Tensor]:
-        """Features at each resolution, finest first, of the degraded image, its restored latent, what `lifted` gave."""
-        at_first, at_middle = None, None
-        if self.from_lifted is not None and lifted_B4HW is not None:
-            at_first = self.from_lifted(self._unshuffled(lifted_B4HW))
+    def seen(self, shown: Shown, latent_BCHW: Tensor) -> list[Tensor]:
+        """Features at each resolution, finest first."""
+        at_middle: Tensor | None = None
         if self.from_latent is not None:
             at_middle = self.from_latent(latent_BCHW.to(self.from_latent.weight.dtype))
-        return self.features(degraded_B3HW, at_middle, at_first)
+        at_first: list[Tensor] = []
+        if self.from_lifted is not None and shown.lifted_B4HW is not None:
+            at_first.append(self.from_lifted(self._unshuffled(shown.lifted_B4HW)))
+        if self.from_degraded is not None:
+            at_first.append(self.from_degraded(self._unshuffled(shown.degraded_B3HW)))
+        return self.features(shown.toned_B3HW, at_middle, *at_first)
 
-    def added(self, features_BDHW: Tensor, degraded_B3HW: Tensor, lifted_B4HW: Tensor | None) -> Tensor:
-        """What the branch adds to the degraded image, from its finest features; float32."""
-        degraded = degraded_B3HW.float()
+    def added(self, features_BDHW: Tensor, shown: Shown) -> Tensor:
+        """What is added to the toned image, by the finest features; float32."""
+        toned = shown.toned_B3HW.float()
         added = self._shuffled(self.detail(features_BDHW))
-        if self.gains is not None:
-            gain = (CALM * self._shuffled(self.gains(features_BDHW))).clamp(-MOST_GAIN, MOST_GAIN)
-            added = added + (gain.exp() - 1) * (degraded + 1)  # black is -1
-        if self.lifts is not None and lifted_B4HW is not None:
-            added = added + CALM * self._shuffled(self.lifts(features_BDHW)) * (lifted_B4HW[:, :3] - degraded)
+        if self.lifts is not None and shown.lifted_B4HW is not None:
+            added = added + CALM * self._shuffled(self.lifts(features_BDHW)) * (shown.lifted_B4HW[:, :3] - toned)
+        if self.returns is not None:
+            added = added + CALM * self._shuffled(self.returns(features_BDHW)) * (shown.degraded_B3HW - toned)
         return added
 
-    def alone(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, lifted_B4HW: Tensor | None = None) -> Tensor:
-        """The branch's own picture, not clamped. `lifted_B4HW` of a part is that of the photo from which it was cut."""
-        if lifted_B4HW is None:
-            lifted_B4HW = self.lifted(degraded_B3HW)
-        features = self.seen(degraded_B3HW, latent_BCHW, lifted_B4HW)[0]
-        return degraded_B3HW.float() + self.added(features, degraded_B3HW, lifted_B4HW)
+    def alone(self, shown: Shown, latent_BCHW: Tensor) -> Tensor:
+        """The branch's own picture, not clamped."""
+        return shown.toned_B3HW.float() + self.added(self.seen(shown, latent_BCHW)[0], shown)
 
     def _shuffled(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.patch).float()
@@ -149,10 +167,11 @@ class FidelityBranch(NAFUNet):
 
     def restore(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor, decode: Decode) -> Tensor:
         """The picture at W = `weight`, not clamped. Without fusions the decoder's is not needed at W = 1, nor made."""
+        shown = self.show(degraded_B3HW)
         if self.fuses:
-            injector = FidelityInjector(self, degraded_B3HW, latent_BCHW, weight)
+            injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
-        picture = self.alone(degraded_B3HW, latent_BCHW)
+        picture = self.alone(shown, latent_BCHW)
         if self.needs_no_decoder(weight):
             return picture
         decoded = decode(latent_BCHW, None)
@@ -162,12 +181,9 @@ class FidelityBranch(NAFUNet):
 class FidelityInjector:
     """Called by the decoder after each level's blocks; `finish` then blends in image space."""
 
-    def __init__(self, branch: FidelityBranch, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor):
-        self.branch = branch
-        self.degraded_B3HW = degraded_B3HW
-        self.weight = weight
-        self.lifted_B4HW = branch.lifted(degraded_B3HW)
-        self.features = branch.seen(degraded_B3HW, latent_BCHW, self.lifted_B4HW)
+    def __init__(self, branch: FidelityBranch, shown: Shown, latent_BCHW: Tensor, weight: float | Tensor):
+        self.branch, self.shown, self.weight = branch, shown, weight
+        self.features = branch.seen(shown, latent_BCHW)
         self.last: Tensor | None = None
 
     def __call__(self, level: int, h: Tensor) -> Tensor:
@@ -177,9 +193,9 @@ class FidelityInjector:
         return h
 
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
-        """decoded + W (keep * (degraded - decoded) + detail + added), keep and detail from the finest features."""
+        """decoded + W (keep * (toned - decoded) + detail + added), keep and detail from the finest features."""
         assert self.last is not None, "the decoder has not run"
         keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
         keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
-        added = detail + self.branch.added(self.features[0], self.degraded_B3HW, self.lifted_B4HW)
-        return decoded_B3HW + self.weight * (keep * (self.degraded_B3HW.float() - decoded_B3HW) + added)
+        added = detail + self.branch.added(self.features[0], self.shown)
+        return decoded_B3HW + self.weight * (keep * (self.shown.toned_B3HW.float() - decoded_B3HW) + added)

@@ -30,6 +30,14 @@ class ScaledConv(nn.Conv2d):
         return F.conv2d(x_BDHW, self.weight * self.scale[:, None, None, None], self.bias * self.scale)
 
 
+def silent_conv(width: int, width_out: int, kernel: int = 3) -> nn.Conv2d:
+    """Gives nothing at the start of training."""
+    conv = nn.Conv2d(width, width_out, kernel, padding=kernel // 2)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
 def simple_gate(x_BDHW: Tensor) -> Tensor:
     """One half of the channels times the other (NAFNet section 4)."""
     a, b = x_BDHW.chunk(2, dim=1)
@@ -97,17 +105,13 @@ class NAFUNet(nn.Module):
         self.ups = nn.ModuleList(Up(w) for w in widths[1:])
         self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
 
-    def features(
-        self, image_B3HW: Tensor, for_middle: Tensor | None = None, for_first: Tensor | None = None
-    ) -> list[Tensor]:
+    def features(self, image_B3HW: Tensor, for_middle: Tensor | None = None, *for_first: Tensor) -> list[Tensor]:
         """What the decoder makes at each resolution, finest first; the last is the middle's.
 
         `for_middle` (B, C, H, W) at the coarsest resolution is added to what the middle is given, `for_first` at the
         finest one to what the first block is given.
         """
-        h = self.conv_in(self._unshuffled(image_B3HW))
-        if for_first is not None:
-            h = h + for_first
+        h = sum(for_first, start=self.conv_in(self._unshuffled(image_B3HW)))
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):
             skips.append(blocks(h))

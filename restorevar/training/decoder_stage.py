@@ -65,7 +65,7 @@ class OnRollouts(Stage):
 
     def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int, step: int) -> Sample:
         """The same random part of images and latent, another for each sample; parts lie on the latent grid."""
-        whole = {name: batch[name] for name in ("clean", "degraded", "lifted") if name in batch}
+        whole: Sample = {name: batch[name] for name in ("clean", "degraded", "toned", "lifted") if name in batch}
         whole["refined"] = refined_BCHW
         if not self.crop:
             return whole

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import RestoreVAR
-from ..models.fidelity import FidelityBranch
+from ..models.fidelity import FidelityBranch, Shown
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
 from .losses import mean_gain
@@ -46,13 +46,14 @@ class BranchStage(OnRollouts):
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
         branch = _branch(model)
         parts = [branch.conv_in, branch.encoder, branch.downs, branch.middle, branch.ups, branch.decoder, branch.detail]
-        optional = (branch.from_latent, branch.from_lifted, branch.lifts, branch.gains)
+        optional = (branch.from_latent, branch.from_lifted, branch.lifts, branch.from_degraded, branch.returns)
         return [*parts, *(part for part in optional if part is not None)]
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = self._batch(step, turn)
         parts = self._cut(batch, batch["refined"], model.config.vqvae.downsample, step)
-        output = _branch(model).alone(parts["degraded"], parts["refined"], parts.get("lifted"))
+        shown = Shown(parts["degraded"], parts["toned"], parts.get("lifted"))
+        output = _branch(model).alone(shown, parts["refined"])
         judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(output, parts["degraded"], parts["clean"]), **judged}
 

@@ -14,6 +14,7 @@ from .fidelity_stage import BranchStage, FidelityStage
 from .image_loss import ImageLoss
 from .refiner_stage import RefinerStage
 from .regression_stage import RegressionStage
+from .tone_stage import ToneStage
 from .trainer import Schedule, Stage
 from .transformer_stage import TransformerStage
 from .vqvae_stage import AutoencoderStage, CodebookStage, TokenizerStage
@@ -23,7 +24,7 @@ STAGE_GROUPS = {
     "vqvae": ("autoencoder", "codebook", "tokenizer"),
     "transformer": ("transformer",),
     "refiner": ("refiner",),
-    "decoder": ("decoder", "branch", "fidelity"),
+    "decoder": ("decoder", "tone", "branch", "fidelity"),
 }
 
 
@@ -53,9 +54,10 @@ def compact() -> list[Stage]:
         RefinerStage(Schedule(lr=6e-4, batch=16), share=0.03, shapes=windows),
         DecoderStage(Schedule(lr=2e-4, batch=8, ema=0.99), share=0.02, shapes={(192, 192): 1.0}),
         # No fidelity stage: the branch does not enter the decoder here, they have nothing to agree on.
+        ToneStage(Schedule(lr=1.5e-3, batch=48, ema=0.998), share=0.10),
         BranchStage(
-            Schedule(lr=8e-4, batch=12, ema=0.998, validate_seconds=900),
-            share=0.40,
+            Schedule(lr=6e-4, batch=12, ema=0.998, validate_seconds=900),
+            share=0.30,
             shapes={(256, 256): 0.7, (384, 384): 0.2, (512, 512): 0.1},
             scales=7,
         ),
@@ -88,6 +90,7 @@ def _paper(window: int) -> list[Stage]:
         RefinerStage(Schedule(lr=1e-4, batch=48, epochs=50, **hourly), shapes=shapes, reuse=1),
         DecoderStage(Schedule(lr=1e-4, batch=16, epochs=10, **hourly), shapes=shapes, loss=judged, reuse=1, rollouts=0),
         # Ours; only where the model is given the branch: --set model.fidelity.width=32.
+        ToneStage(Schedule(lr=1e-3, batch=64, epochs=10, ema=0.999, **hourly), shapes=shapes),
         BranchStage(Schedule(lr=1e-3, batch=32, epochs=10, ema=0.999, **hourly), shapes=shapes),
         FidelityStage(Schedule(lr=2e-4, batch=16, epochs=10, ema=0.999, **hourly), shapes=shapes, crop=(256,)),
     ]
@@ -155,6 +158,7 @@ def debug() -> list[Stage]:
         TransformerStage(schedule, shapes=shape, self_rollout=0.5, label_smoothing=0.05),
         RefinerStage(schedule, shapes=shape),
         DecoderStage(schedule, shapes=shape, loss=every),
+        ToneStage(schedule, shapes=shape),
         BranchStage(schedule, shapes=shape, crop=(16,)),
         FidelityStage(schedule, shapes=shape, crop=(16,)),
     ]

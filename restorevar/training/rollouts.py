@@ -34,17 +34,23 @@ def rollout_samples(model: RestoreVAR, device: torch.device, images: bool) -> Ma
 
 
 def refined_samples(model: RestoreVAR, device: torch.device, scales: int | None = None) -> Make:
-    """Pairs -> the pairs themselves, the refined latent of the degraded image ("refined"), after so many scales, and
-    the image without veil ("lifted") where the fidelity branch is shown it: parts of a photo do not tell it.
+    """Pairs -> the pairs themselves and what the fidelity branch is shown of whole photos, which parts do not tell.
+
+    That is the refined latent of the degraded image after so many scales ("refined"), the image in its tone ("toned"),
+    and that without veil ("lifted") where the branch looks at it.
     """
+
+    branch = model.fidelity
+    assert branch is not None, "this model has no fidelity branch"
 
     def make(pairs: Pairs) -> Sample:
         degraded = to_model(pairs.degraded).to(device)
         with torch.no_grad():
             refined = model.refine(*rollout(model, degraded, scales))
-            lifted = None if model.fidelity is None else model.fidelity.lifted(degraded)
+            shown = branch.show(degraded)
         sample = {"refined": refined.float(), "clean": pairs.clean, "degraded": pairs.degraded}
-        return sample if lifted is None else sample | {"lifted": lifted.half()}
+        sample["toned"] = shown.toned_B3HW.half()
+        return sample if shown.lifted_B4HW is None else sample | {"lifted": shown.lifted_B4HW.half()}
 
     return make
 

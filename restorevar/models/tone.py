@@ -1,0 +1,68 @@
+"""Tone first: how much light and how much veil, decided from a small view of the whole window.
+
+Haze and darkness change whole photos, and what they cost is nearly all tone. A network that must see every pixel sees
+few photos in an hour; this one looks at views of 64 pixels and sees many. As in the paper, the coarse decides what
+the degradation is, the fine adds the scene's detail. It draws nothing: what it gives are smooth maps of what to do with
+each pixel, so that edges and texture are the photo's own.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .nafnet import NAFUNet, silent_conv
+
+#: Longest side of the view, pixels, in training; and of the views whose maps are averaged in use. They err apart: three
+#: are a third of a dB better than one, and spoil fewer clean photos (docs/log.md).
+VIEW = 64
+VIEWS = (48, 64, 80)
+#: Logarithm of the largest factor on the light of a pixel.
+MOST_GAIN = 3.0
+#: What the next network is given stays in the range of images, [-1, 1], but for highlights that it may bring back.
+MOST = 1.25
+
+
+class ToneNet(NAFUNet):
+    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels.
+
+    Per cell and colour a factor, a curve and an offset, per cell a share of what lifting the veil changes; all of them
+    nothing at the start.
+    """
+
+    def __init__(self, width: int = 48):
+        super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4)
+        self.unit = self.patch * 2 ** len(self.encoder)
+        self.from_lifted = silent_conv(4 * self.patch**2, width)
+        self.maps = silent_conv(width, 10)
+
+    def view(self, image_BCHW: Tensor, longest: int = VIEW) -> Tensor:
+        """Shrunken so that the longer side is at most `longest`; sides are multiples of what the network takes."""
+        height, width = int(image_BCHW.shape[-2]), int(image_BCHW.shape[-1])
+        scale = min(1.0, longest / max(height, width))
+        high, wide = (max(1, round(side * scale / self.unit)) * self.unit for side in (height, width))
+        return F.interpolate(image_BCHW.float(), size=(high, wide), mode="area")
+
+    def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor) -> Tensor:
+        """Views of the image and of what `lift_veil` makes of it -> maps (B, 10, h / 4, w / 4), float32."""
+        first = self.from_lifted(self._unshuffled(lifted_B4hw))
+        return self.maps(self.features(view_B3hw, None, first)[0]).float()
+
+    def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
+        """The maps of whole images: the mean of those of all VIEWS, in the cells of the largest."""
+        found = [self(self.view(image_B3HW, side), self.view(lifted_B4HW, side)) for side in VIEWS]
+        size = found[-1].shape[-2:]
+        at_size = [F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found]
+        return torch.stack(at_size).mean(dim=0)
+
+
+def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> Tensor:
+    """The image in [-1, 1] with the tone that the maps say; not clamped."""
+    height, width = int(image_B3HW.shape[-2]), int(image_B3HW.shape[-1])
+    maps = F.interpolate(maps_B10hw, size=(height, width), mode="bilinear", align_corners=False)
+    gain, curve, offset, lift = maps.split((3, 3, 3, 1), dim=1)
+    light = (image_B3HW.float() + 1) / 2
+    lifted = (lifted_B4HW[:, :3].float() + 1) / 2
+    toned = light * gain.clamp(-MOST_GAIN, MOST_GAIN).exp() + curve * light * (1 - light) + offset
+    return (toned + lift * (lifted - light)) * 2 - 1

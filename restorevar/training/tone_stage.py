@@ -1,0 +1,82 @@
+"""Tone stage, ours: light and veil of whole photos, from small views of many of them (models/tone.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..data.pairs import Pairs, to_model
+from ..models import RestoreVAR
+from ..models.tone import ToneNet, apply_tone
+from ..models.veil import lift_veil
+from .image_loss import ImageLoss
+from .losses import mean_gain
+from .replay import Make, Replay, Sample, Shapes
+from .trainer import Preview, Schedule, Setting, Stage
+from .validation import Restore, gains, preview
+
+
+@dataclass
+class ToneStage(Stage[RestoreVAR]):
+    """The tone alone. Windows are degraded at their size, or rain would be no rain, and shrunken for good then."""
+
+    schedule: Schedule
+    share: float = 1.0
+    shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.8, (384, 384): 0.2})
+    reuse: int = 8
+    loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=300))
+    name: str = "tone"
+
+    def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
+        return [_tone(model)]
+
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        self.source, self.device = setting.source, setting.device
+        self.judge = self.loss.build(model, setting)
+        self.critic = self.judge.critic
+        make = _views(_tone(model), self.device)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=4096, reuse=self.reuse)
+
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        batch = self.replay.batch(step, turn)
+        clean, degraded, lifted = (batch[name].to(self.device).float() for name in ("clean", "degraded", "lifted"))
+        tone = _tone(model)
+        toned = apply_tone(degraded, lifted, tone(degraded, lifted))
+        judged = self.judge(toned, clean, tone.maps.weight, step)
+        return {"loss": judged.pop("image"), "gain": mean_gain(toned, degraded, clean), **judged}
+
+    def critic_loss(self, step: int) -> Tensor:
+        return self.judge.critic_loss(step)
+
+    def validate(self, model: RestoreVAR) -> dict[str, float]:
+        return gains(_restoring(model), self.source, next(iter(self.shapes)), self.device)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_gain"]
+
+    def preview(self, model: RestoreVAR) -> Preview:
+        return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
+
+
+def _tone(model: RestoreVAR) -> ToneNet:
+    assert model.fidelity is not None and model.fidelity.tone is not None, "this model sets no tone"
+    return model.fidelity.tone
+
+
+def _restoring(model: RestoreVAR) -> Restore:
+    assert model.fidelity is not None
+    show = model.fidelity.show
+    return lambda degraded: show(degraded).toned_B3HW.clamp(-1, 1)
+
+
+def _views(tone: ToneNet, device: torch.device) -> Make:
+    """Pairs -> small views of the clean and the degraded image and of that without veil."""
+
+    def make(pairs: Pairs) -> Sample:
+        clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
+        views = {"clean": clean, "degraded": degraded, "lifted": lift_veil(degraded)}
+        return {name: tone.view(image).half() for name, image in views.items()}
+
+    return make

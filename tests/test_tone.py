@@ -1,0 +1,90 @@
+"""The tone of whole photos: what its maps do, and how it sees."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restorevar.models.tone import MOST_GAIN, VIEW, VIEWS, ToneNet, apply_tone
+from restorevar.models.veil import lift_veil
+
+
+def picture(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def light(image: torch.Tensor) -> torch.Tensor:
+    return (image + 1) / 2
+
+
+def maps(**values: float) -> torch.Tensor:
+    """The same everywhere: of the colours a factor (its logarithm), a curve, an offset; a share of the lifted veil."""
+    found = torch.zeros(1, 10, 8, 12)
+    for i, name in enumerate(("gain", "curve", "offset")):
+        found[:, 3 * i : 3 * i + 3] = values.get(name, 0.0)
+    found[:, 9] = values.get("lift", 0.0)
+    return found
+
+
+def test_each_map_does_what_it_says():
+    image = picture()
+    lifted = lift_veil(image)
+    x = light(image)
+    for given_maps, expected in (
+        (maps(), x),
+        (maps(gain=math.log(3)), 3 * x),
+        (maps(gain=99.0), x * math.exp(MOST_GAIN)),
+        (maps(curve=0.5), x + 0.5 * x * (1 - x)),
+        (maps(offset=-0.2), x - 0.2),
+        (maps(lift=1.0), light(lifted[:, :3])),
+        (maps(lift=0.5), (x + light(lifted[:, :3])) / 2),
+    ):
+        torch.testing.assert_close(light(apply_tone(image, lifted, given_maps)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_maps_are_smooth_in_the_picture():
+    """No cell of the view is to be seen as a block."""
+    flat = torch.zeros(1, 3, 128, 128)
+    steps = torch.zeros(1, 10, 8, 8)
+    steps[:, 6:9, :, 4:] = 1.0
+    row = apply_tone(flat, lift_veil(flat), steps)[0, 0, 64]
+    assert row[-1] - row[0] == pytest.approx(2.0) and row.diff().abs().max() < 2.0 / 15
+
+
+@settings(max_examples=25, deadline=None)
+@given(high=st.integers(1, 80), wide=st.integers(1, 80))
+def test_views_are_small_and_of_sides_that_the_network_takes(high, wide):
+    tone = ToneNet(width=4)
+    view = tone.view(torch.zeros(1, 1, 8 * high, 8 * wide))
+    assert max(view.shape[-2:]) <= VIEW and not any(side % tone.unit for side in view.shape[-2:])
+    wanted = min(1.0, VIEW / (8 * max(high, wide)))
+    for side, seen in zip((8 * high, 8 * wide), view.shape[-2:], strict=True):
+        assert abs(seen - side * wanted) <= max(tone.unit / 2, tone.unit - side * wanted)
+
+
+def test_an_untrained_tone_changes_nothing_and_gives_a_value_for_each_cell():
+    torch.manual_seed(0)
+    tone = ToneNet(width=4)
+    view = tone.view(picture(256, 192))
+    lifted = lift_veil(picture(256, 192))
+    found = tone(view, tone.view(lifted))
+    assert view.shape[-2:] == (64, 48) and found.shape == (1, 10, 16, 12) and not found.any()
+
+
+def test_in_use_it_looks_three_times():
+    torch.manual_seed(0)
+    tone = ToneNet(width=4)
+    torch.nn.init.normal_(tone.maps.weight)
+    image = picture(256, 192)
+    lifted = lift_veil(image)
+    with torch.inference_mode():
+        found = tone.look(image, lifted)
+        each = [tone(tone.view(image, side), tone.view(lifted, side)) for side in VIEWS]
+    assert found.shape == each[-1].shape == (1, 10, 20, 16)
+    expected = sum(m.mean() for m in each) / 3  # enlarging keeps the mean but for the borders
+    assert found.mean() == pytest.approx(float(expected), abs=0.05 * float(each[0].std()))
+    assert not torch.allclose(found, each[-1])
