@@ -200,15 +200,17 @@ def test_an_average_with_a_share_of_0_is_the_other_model(tiny, folder, tmp_path)
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_part_that_only_one_has_is_averaged_with_nothing(tiny, folder, tmp_path, first):
+def test_a_part_that_only_one_has_is_averaged_with_nothing(tiny, tmp_path, first):
+    without = with_other_weights(tiny, dark_channel=False)
     other = with_other_weights(tiny, dark_channel=True)
+    save_model(without, tmp_path / "without")
     save_model(other, tmp_path / "other")
-    both = [(folder, 3.0), (tmp_path / "other", 1.0)]
+    both = [(tmp_path / "without", 3.0), (tmp_path / "other", 1.0)]
     names, shares = zip(*(both[first:] + both[:first]), strict=True)
     average_models(names, tmp_path / "mean", shares)
     mean = load_model(tmp_path / "mean").model
     assert mean.config.fidelity.dark_channel
-    new = other.state_dict().keys() - tiny.state_dict().keys()
+    new = other.state_dict().keys() - without.state_dict().keys()
     parts = [f"fidelity.{part}." for part in ("from_lifted", "lifts")]
     assert new == {part + kind for part in parts for kind in ("weight", "bias")}
     for name in new:  # these all start at zero

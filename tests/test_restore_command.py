@@ -224,7 +224,7 @@ def test_speeds_are_told_and_differ(here: Path, restore: Command) -> None:
     assert [json.loads(line)["settings"]["speed"] for line in Path("log").read_text().splitlines()] == ["best", "fast"]
     assert Path("best.png").read_bytes() != Path("fast.png").read_bytes()
     wrong = restore("a.png", "-o", "b.png", "--speed", "warp")
-    assert wrong.exit_code == 2 and "one of best, balanced, fast" in wrong.stderr
+    assert wrong.exit_code == 2 and "one of auto, best, balanced, fast" in wrong.stderr
 
 
 def test_running_again_skips_what_is_done(here: Path, restore: Command) -> None:

@@ -312,7 +312,7 @@ def debug() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=2, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
-        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1, latent=True),
+        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1, latent=True, dark_channel=True, tone=True),
     )
 
 
