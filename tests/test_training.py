@@ -763,10 +763,11 @@ def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
 
 
 def test_tone_and_veil_can_join_a_model_without_them(photos, tmp_path):
-    train(tmp_path / "before", Options("debug", [photos], stage="decoder"))
+    without = ["model.fidelity.dark_channel=false", "model.fidelity.tone=false"]
+    train(tmp_path / "before", Options("debug", [photos], stage="decoder", settings=without))
     assert not (tmp_path / "before" / "tone.done").exists()
-    parts = ["model.fidelity.dark_channel=true", "model.fidelity.tone=true", "branch.scales=1"]
-    options = Options("debug", [photos], stage="decoder", init=str(tmp_path / "before" / "model"), settings=parts)
+    init = str(tmp_path / "before" / "model")
+    options = Options("debug", [photos], stage="decoder", init=init, settings=["branch.scales=1"])
     train(tmp_path / "run", options)
     state = load_model(str(tmp_path / "run" / "model")).model.state_dict()
     for part in ("lifts", "tone.maps"):

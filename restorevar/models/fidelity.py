@@ -108,7 +108,7 @@ class FidelityBranch(NAFUNet):
         self.from_degraded: nn.Conv2d | None = None
         self.returns: nn.Conv2d | None = None
         if config.tone:
-            self.tone = ToneNet()
+            self.tone = ToneNet(config.width * 3 // 2)
             self.from_degraded = silent_conv(pixels, config.width)
             self.returns = silent_conv(config.width, vqvae.patch**2)
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.

@@ -31,7 +31,7 @@ class ToneNet(NAFUNet):
     nothing at the start.
     """
 
-    def __init__(self, width: int = 48):
+    def __init__(self, width: int):
         super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4)
         self.unit = self.patch * 2 ** len(self.encoder)
         self.from_lifted = silent_conv(4 * self.patch**2, width)
