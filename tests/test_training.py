@@ -29,7 +29,7 @@ from restorevar.data.synthesis import make_pairs
 from restorevar.errors import UserError
 from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
-from restorevar.training import recipes
+from restorevar.training import recipes, rollouts
 from restorevar.training.average import Average
 from restorevar.training.fidelity_stage import BranchStage
 from restorevar.training.image_loss import ImageLoss
@@ -775,6 +775,20 @@ def test_tone_and_veil_can_join_a_model_without_them(photos, tmp_path):
     lines = (tmp_path / "run" / "log.jsonl").read_text()
     assert "tensors of fidelity start anew" in lines
     assert (tmp_path / "run" / "tone.done").read_text().startswith("2 steps")
+
+
+def test_the_tone_is_doubted_in_half_of_the_photos():
+    """By what the photo is, whatever it is trained beside: some weaker or stronger, a few quite another."""
+    photos = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    maps = torch.ones(400, 10, 1, 1)
+    doubted = rollouts.doubted(maps, photos)
+    assert torch.equal(doubted[7:9], rollouts.doubted(maps[7:9], photos[7:9])) and maps.eq(1).all()
+    alike = (doubted == doubted[:, :1]).flatten(1).all(dim=1)
+    kept = (doubted == 1).flatten(1).all(dim=1)
+    assert kept.float().mean() == pytest.approx(1 - rollouts.DOUBTED, abs=0.06)
+    assert (~alike).float().mean() == pytest.approx(rollouts.MISTAKEN, abs=0.05)
+    shares = doubted[alike & ~kept][:, 0]
+    assert shares.min() < 0.2 and 1 < shares.max() <= rollouts.MOST_SHARE
 
 
 @pytest.mark.parametrize(

@@ -124,12 +124,14 @@ class FidelityBranch(NAFUNet):
         pixels = self.detail.out_channels
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
-    def show(self, degraded_B3HW: Tensor) -> Shown:
-        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]."""
+    def show(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Shown:
+        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; `doubt`, in training, changes the maps of the tone."""
         toned_B3HW = degraded_B3HW
         if self.tone is not None:
             lifted = lift_veil(degraded_B3HW)
-            toned_B3HW = apply_tone(degraded_B3HW, lifted, self.tone.look(degraded_B3HW, lifted)).clamp(-MOST, MOST)
+            maps = self.tone.look(degraded_B3HW, lifted)
+            maps = maps if doubt is None else doubt(maps)
+            toned_B3HW = apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST)
         return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
 
     def seen(self, shown: Shown, latent_BCHW: Tensor) -> list[Tensor]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from ..data.pairs import Pairs, to_model
+from ..data.pairs import Pairs, seeded, to_model
 from ..models import RestoreVAR
 from .replay import Make, Sample
 from .validation import Restore
+
+#: Of the photos shown to the branch, the share whose tone is weaker or stronger than it was made, up to MOST_SHARE of
+#: it; and the share of those that get a random one besides: spreads of factor, curve and offset per colour and of the
+#: veil lifted, and of the factor that the colours have in common.
+DOUBTED, MOST_SHARE = 0.5, 1.2
+MISTAKEN = 0.15
+MISTAKES = (*3 * (0.07,), *3 * (0.2,), *3 * (0.05,), 0.3)
+MISTAKES_OF_LIGHT = 0.35
 
 
 def rollout(model: RestoreVAR, degraded_B3HW: Tensor, scales: int | None = None) -> tuple[Tensor, Tensor]:
@@ -47,12 +57,31 @@ def refined_samples(model: RestoreVAR, device: torch.device, scales: int | None 
         degraded = to_model(pairs.degraded).to(device)
         with torch.no_grad():
             refined = model.refine(*rollout(model, degraded, scales))
-            shown = branch.show(degraded)
+            shown = branch.show(degraded, partial(doubted, degraded_u8=pairs.degraded))
         sample = {"refined": refined.float(), "clean": pairs.clean, "degraded": pairs.degraded}
         sample["toned"] = shown.toned_B3HW.half()
         return sample if shown.lifted_B4HW is None else sample | {"lifted": shown.lifted_B4HW.half()}
 
     return make
+
+
+def doubted(maps_B10hw: Tensor, degraded_u8: Tensor) -> Tensor:
+    """The tone's maps as it makes them of photos that it was not trained on; which changes, the photo decides.
+
+    It knows its training photos, and a U-Net that sees it right on all of them follows it in its every mistake, and
+    forgets what it knew of haze itself (docs/log.md). So some are too weak or too strong, some quite wrong.
+    """
+    changed = maps_B10hw.clone()
+    for maps_10hw, image in zip(changed, degraded_u8, strict=True):
+        generator = seeded("doubt", int(image.sum()))
+        kind, share = torch.rand(2, generator=generator).tolist()
+        if kind < DOUBTED:
+            maps_10hw.mul_(MOST_SHARE * share)
+        if kind < MISTAKEN:
+            wrong_10 = torch.randn(10, generator=generator) * torch.tensor(MISTAKES)
+            wrong_10[:3] += MISTAKES_OF_LIGHT * torch.randn(1, generator=generator)
+            maps_10hw.add_(wrong_10.to(maps_10hw.device)[:, None, None])
+    return changed
 
 
 def restoring(model: RestoreVAR, fidelity: float | None) -> Restore:
