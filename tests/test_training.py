@@ -777,7 +777,7 @@ def test_tone_and_veil_can_join_a_model_without_them(photos, tmp_path):
     assert (tmp_path / "run" / "tone.done").read_text().startswith("2 steps")
 
 
-def test_the_tone_is_doubted_in_half_of_the_photos():
+def test_the_tone_is_doubted_in_some_of_the_photos():
     """By what the photo is, whatever it is trained beside: some weaker or stronger, a few quite another."""
     photos = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     maps = torch.ones(400, 10, 1, 1)
@@ -788,7 +788,7 @@ def test_the_tone_is_doubted_in_half_of_the_photos():
     assert kept.float().mean() == pytest.approx(1 - rollouts.DOUBTED, abs=0.06)
     assert (~alike).float().mean() == pytest.approx(rollouts.MISTAKEN, abs=0.05)
     shares = doubted[alike & ~kept][:, 0]
-    assert shares.min() < 0.2 and 1 < shares.max() <= rollouts.MOST_SHARE
+    assert rollouts.LEAST_SHARE <= shares.min() < 0.7 and 1 < shares.max() <= rollouts.MOST_SHARE
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from ..models import RestoreVAR
 from .replay import Make, Sample
 from .validation import Restore
 
-#: Of the photos shown to the branch, the share whose tone is weaker or stronger than it was made, up to MOST_SHARE of
-#: it; and the share of those that get a random one besides: spreads of factor, curve and offset per colour and of the
+#: Of the photos shown to the branch, the share whose tone is weaker or stronger than it was made, from LEAST_SHARE
+#: to MOST_SHARE of it (never nothing, or no photo would be clean for sure); and the share of those that get a random one besides: spreads of factor, curve and offset per colour and of the
 #: veil lifted, and of the factor that the colours have in common.
-DOUBTED, MOST_SHARE = 0.5, 1.2
-MISTAKEN = 0.15
+DOUBTED, LEAST_SHARE, MOST_SHARE = 0.3, 0.5, 1.2
+MISTAKEN = 0.08
 MISTAKES = (*3 * (0.07,), *3 * (0.2,), *3 * (0.05,), 0.3)
 MISTAKES_OF_LIGHT = 0.35
 
@@ -76,7 +76,7 @@ def doubted(maps_B10hw: Tensor, degraded_u8: Tensor) -> Tensor:
         generator = seeded("doubt", int(image.sum()))
         kind, share = torch.rand(2, generator=generator).tolist()
         if kind < DOUBTED:
-            maps_10hw.mul_(MOST_SHARE * share)
+            maps_10hw.mul_(LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * share)
         if kind < MISTAKEN:
             wrong_10 = torch.randn(10, generator=generator) * torch.tensor(MISTAKES)
             wrong_10[:3] += MISTAKES_OF_LIGHT * torch.randn(1, generator=generator)
