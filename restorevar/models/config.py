@@ -298,7 +298,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        fidelity=FidelityConfig(latent=True, fuse=False),
+        fidelity=FidelityConfig(latent=True, fuse=False, dark_channel=True, tone=True),
         rollout="expected",
     )
 

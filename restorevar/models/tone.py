@@ -14,10 +14,10 @@ from torch import Tensor
 
 from .nafnet import NAFUNet, silent_conv
 
-#: Longest side of the view, pixels, in training; and of the views whose maps are averaged in use. They err apart: three
-#: are a third of a dB better than one, and spoil fewer clean photos (docs/log.md).
+#: Longest side of the view, pixels, in training; and of the views whose maps are averaged in use. They err apart, and
+#: where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEW = 64
-VIEWS = (48, 64, 80)
+VIEWS = (40, 48, 56, 64, 72, 80, 96)
 #: Logarithm of the largest factor on the light of a pixel.
 MOST_GAIN = 3.0
 #: What the next network is given stays in the range of images, [-1, 1], but for highlights that it may bring back.
@@ -50,11 +50,18 @@ class ToneNet(NAFUNet):
         return self.maps(self.features(view_B3hw, None, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
-        """The maps of whole images: the mean of those of all VIEWS, in the cells of the largest."""
+        """The maps of whole images in the cells of the largest of VIEWS: the mean over these, as far as they agree.
+
+        The mean is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where the
+        views differ by more than what they have in common.
+        """
         found = [self(self.view(image_B3HW, side), self.view(lifted_B4HW, side)) for side in VIEWS]
         size = found[-1].shape[-2:]
-        at_size = [F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found]
-        return torch.stack(at_size).mean(dim=0)
+        at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
+        mean_B10hw = at_size.mean(dim=0)
+        spread_B111 = (at_size - mean_B10hw).square().mean(dim=0).mean(dim=(1, 2, 3), keepdim=True)
+        power_B111 = mean_B10hw.square().mean(dim=(1, 2, 3), keepdim=True)
+        return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
 
 
 def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from ..models import RestoreVAR
 from .replay import Make, Sample
 from .validation import Restore
 
-#: Of the photos shown to the branch, the share whose tone is weaker or stronger than it was made, from LEAST_SHARE
-#: to MOST_SHARE of it (never nothing, or no photo would be clean for sure); and the share of those that get a random one besides: spreads of factor, curve and offset per colour and of the
-#: veil lifted, and of the factor that the colours have in common.
+#: Of the photos shown to the branch, the share whose tone is weaker or stronger than it was made, from LEAST_SHARE to
+#: MOST_SHARE of it (never nothing, or no photo would be clean for sure); and the share of those that get a random one
+#: besides: spreads of factor, curve and offset per colour and of the veil lifted, and of the factor in common.
 DOUBTED, LEAST_SHARE, MOST_SHARE = 0.3, 0.5, 1.2
 MISTAKEN = 0.08
 MISTAKES = (*3 * (0.07,), *3 * (0.2,), *3 * (0.05,), 0.3)
