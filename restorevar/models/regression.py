@@ -29,7 +29,7 @@ class RegressionConfig:
 
     width: int = 64
     encoder: tuple[int, ...] = (2, 4, 8)
-    middle: int = 10
+    middle: int = 11
     decoder: tuple[int, ...] = (2,)
     patch: int = 2
 

@@ -71,6 +71,8 @@ def doubted(maps_B10hw: Tensor, degraded_u8: Tensor) -> Tensor:
     It knows its training photos, and a U-Net that sees it right on all of them follows it in its every mistake, and
     forgets what it knew of haze itself (docs/log.md). So some are too weak or too strong, some quite wrong.
     """
+    if degraded_u8.is_meta:  # costs are forecast: there is no photo to decide
+        return maps_B10hw
     changed = maps_B10hw.clone()
     for maps_10hw, image in zip(changed, degraded_u8, strict=True):
         generator = seeded("doubt", int(image.sum()))
