@@ -24,7 +24,7 @@ from restorevar.data.degradations import (
 )
 from restorevar.data.degradations.variants import among_things, things
 from restorevar.data.mixes import MIXES, Mix, degrade
-from restorevar.data.tones import harder
+from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
 from restorevar.errors import UserError
 
 TASKS = list(DEGRADATIONS)
@@ -246,6 +246,20 @@ def test_harder_tones_only_ever_add_contrast(photos_B3HW: Tensor) -> None:
         assert gray_W[8] <= ramp_3HW[0, 0, 8] and gray_W[-1] - gray_W[8] >= ramp_3HW[0, 0, -1] - ramp_3HW[0, 0, 8]
         assert harder(photos_B3HW[0], seeded(seed)).shape == photos_B3HW[0].shape
     assert not torch.equal(harder(photos_B3HW[0], seeded(0)), harder(photos_B3HW[0], seeded(1)))
+
+
+def test_retaken_photos_have_gray_whites_at_times_but_black_blacks(photos_B3HW: Tensor) -> None:
+    """Gray whites are what a network must have seen, or it takes them for too little light; a veil it must not see."""
+    ramp_3HW = torch.linspace(0, 1, 65).expand(3, 4, 65)
+    ramps = [retaken(ramp_3HW, seeded(seed))[:, 0] for seed in range(60)]
+    for row_3W in ramps:
+        assert (row_3W[:, 0] < 1e-4).all() and (row_3W.diff() >= -1e-4).all()
+        assert row_3W[:, -1].max() > LEAST_EXPOSURE ** (1 / 2.2) - 0.02
+        assert row_3W[:, -1].min() > (1 - 8 * CAST) * row_3W[:, -1].max()
+    whites = torch.stack([row_3W[:, -1].max() for row_3W in ramps])
+    assert 0.3 < (whites < 0.99).float().mean() < 0.7
+    assert any(row_3W.equal(ramp_3HW[:, 0]) for row_3W in ramps)  # one in eight
+    assert retaken(photos_B3HW[0], seeded(3)).shape == photos_B3HW[0].shape
 
 
 def test_a_mix_without_a_task_has_none_of_its_company_either() -> None:

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorevar.models.tone import MOST_GAIN, VIEW, VIEWS, ToneNet, apply_tone
+from restorevar.models.tone import MOST_GAIN, VIEWS, ToneNet, apply_tone
 from restorevar.models.veil import lift_veil
+from restorevar.training.tone_stage import LEAST_PART, glimpses
 
 
 def picture(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:
@@ -56,12 +57,12 @@ def test_maps_are_smooth_in_the_picture():
 
 
 @settings(max_examples=25, deadline=None)
-@given(high=st.integers(1, 80), wide=st.integers(1, 80))
-def test_views_are_small_and_of_sides_that_the_network_takes(high, wide):
+@given(high=st.integers(1, 80), wide=st.integers(1, 80), longest=st.sampled_from((48, 64, 96)))
+def test_views_are_small_and_of_sides_that_the_network_takes(high, wide, longest):
     tone = ToneNet(width=4)
-    view = tone.view(torch.zeros(1, 1, 8 * high, 8 * wide))
-    assert max(view.shape[-2:]) <= VIEW and not any(side % tone.unit for side in view.shape[-2:])
-    wanted = min(1.0, VIEW / (8 * max(high, wide)))
+    view = tone.view(torch.zeros(1, 1, 8 * high, 8 * wide), longest)
+    assert max(view.shape[-2:]) <= longest and not any(side % tone.unit for side in view.shape[-2:])
+    wanted = min(1.0, longest / (8 * max(high, wide)))
     for side, seen in zip((8 * high, 8 * wide), view.shape[-2:], strict=True):
         assert abs(seen - side * wanted) <= max(tone.unit / 2, tone.unit - side * wanted)
 
@@ -69,10 +70,24 @@ def test_views_are_small_and_of_sides_that_the_network_takes(high, wide):
 def test_an_untrained_tone_changes_nothing_and_gives_a_value_for_each_cell():
     torch.manual_seed(0)
     tone = ToneNet(width=4)
-    view = tone.view(picture(256, 192))
+    view = tone.view(picture(256, 192), 64)
     lifted = lift_veil(picture(256, 192))
-    found = tone(view, tone.view(lifted))
+    found = tone(view, tone.view(lifted, 64))
     assert view.shape[-2:] == (64, 48) and found.shape == (1, 10, 16, 12) and not found.any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.sampled_from((32, 64, 96)), seed=st.integers(0, 999))
+def test_a_step_of_training_looks_at_the_same_part_of_each_view(height, seed):
+    dice = torch.rand(5, generator=torch.Generator().manual_seed(seed))
+    across = torch.linspace(0, 1, 96).expand(2, 3, height, 96)
+    down = torch.linspace(0, 1, height)[:, None].expand(2, 4, height, 96)
+    first, second, third = glimpses([across, across[:, :1], down], 16, dice)
+    assert first.shape[-2:] == third.shape[-2:] and first.shape[-1] in (48, 64, 80, 96, 32)
+    assert torch.equal(first[:, :1], second)
+    step = first[0, 0, 0].diff().mean()
+    assert (step < 0) == bool(dice[4] < 0.5) and (third.diff(dim=-2) > 0).all()
+    assert LEAST_PART - 0.1 < abs(float(step)) * first.shape[-1] <= 1.05
 
 
 class Told(ToneNet):

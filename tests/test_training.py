@@ -141,20 +141,20 @@ def test_dark_photos_are_trained_on_but_are_no_target_for_low_light(tmp_path, le
     assert any("lowlight" in task for task in tasks) is target
 
 
-def test_harder_tones_are_of_target_and_input_alike(tmp_path):
+def test_other_tones_are_of_target_and_input_alike(tmp_path):
     Image.new("RGB", (64, 64), (140, 140, 140)).save(tmp_path / "a.png")
-    hard = replace(MIXES["train"], harder=1.0)
-    pairs = PairSource(tmp_path, mix=hard).pairs("s", range(60), 16, 16)
+    other = replace(MIXES["train"], retaken=1.0)
+    pairs = PairSource(tmp_path, mix=other).pairs("s", range(60), 16, 16)
     assert pairs.clean.float().mean() < 140 and len(pairs.clean[:, 0, 0, 0].unique()) > 20
     assert any("lowlight" in task for task in pairs.tasks)
     kept = torch.tensor([task == "clean" for task in pairs.tasks])
     assert kept.any() and (pairs.clean[kept].int() - pairs.degraded[kept].int()).abs().max() <= 4  # JPEG at times
-    assert (PairSource(tmp_path, mix=replace(hard, harder=0.0)).pairs("s", range(20), 16, 16).clean == 140).all()
+    assert (PairSource(tmp_path, mix=replace(other, retaken=0.0)).pairs("s", range(20), 16, 16).clean == 140).all()
 
 
-def test_what_harder_tones_make_dark_is_no_target_for_low_light(tmp_path):
+def test_what_other_tones_make_dark_is_no_target_for_low_light(tmp_path):
     Image.new("RGB", (64, 64), (66, 66, 66)).save(tmp_path / "a.png")
-    pairs = PairSource(tmp_path, mix=replace(MIXES["train"], harder=1.0)).pairs("s", range(120), 16, 16)
+    pairs = PairSource(tmp_path, mix=replace(MIXES["train"], retaken=1.0)).pairs("s", range(120), 16, 16)
     dark = pairs.clean.float().mean((1, 2, 3)) < 50
     asked = torch.tensor(["lowlight" in task for task in pairs.tasks])
     assert dark.any() and asked.any() and not (dark & asked).any()

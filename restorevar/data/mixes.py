@@ -23,7 +23,7 @@ class Mix:
     strength            range from which strength is drawn evenly, per sample and degradation
     combined_strength   factor on strength where several degradations meet, lest nothing be left to see
     variants            share of the degradations made by another model (degradations/variants.py)
-    harder              share of the photographs given more contrast first (tones.py)
+    retaken             share of the photographs changed first as another camera would (tones.py)
     jpeg_probability    share of the degraded samples saved as JPEG afterwards
     jpeg_clean          the same share among the clean samples
     jpeg_quality        range from which the quality is drawn evenly
@@ -33,7 +33,7 @@ class Mix:
     strength: tuple[float, float] = (0.0, 1.0)
     combined_strength: float = 0.75
     variants: float = 0.0
-    harder: float = 0.0
+    retaken: float = 0.0
     jpeg_probability: float = 0.0
     jpeg_clean: float = 0.0
     jpeg_quality: tuple[int, int] = (70, 98)
@@ -73,7 +73,7 @@ MIXES = {
             CLEAN: 12,
         },
         variants=0.5,
-        harder=0.25,
+        retaken=0.5,
         jpeg_probability=0.33,
         jpeg_clean=0.1,
     ),

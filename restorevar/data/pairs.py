@@ -22,7 +22,7 @@ from .degradations import DEGRADATIONS
 from .manifest import PUBLISHED_NAMES, Entry, read_manifest
 from .mixes import CLEAN, MIXES, Mix, degrade
 from .photos import find_photos
-from .tones import harder
+from .tones import retaken
 
 #: Every n-th photo of a folder, and every n-th pair of a manifest, is kept for validation.
 VALIDATION_EVERY = 24
@@ -74,7 +74,7 @@ class Synthetic:
 
     What is dark by nature is no target for low light: crops below `min_mean` of 255 are degraded otherwise or stay
     clean. They are worth having: from them a network learns that dusk and night are to be left alone. So are those
-    that are given harder tones, a share of the mix.
+    that are given other tones, a share of the mix.
     """
 
     def __init__(self, root: Path, mix: Mix, geometry: Geometry, min_mean: float = 50.0):
@@ -89,8 +89,8 @@ class Synthetic:
 
     def pair(self, height: int, width: int, generator: Generator) -> tuple[Tensor, Tensor, str]:
         crop = self.training.crop(height, width, generator)
-        if self.mix.harder and float(torch.rand((), generator=generator)) < self.mix.harder:
-            crop = harder(crop, generator)
+        if self.mix.retaken and float(torch.rand((), generator=generator)) < self.mix.retaken:
+            crop = retaken(crop, generator)
         dark = float(crop.mean()) * 255 < self.min_mean
         return self._degraded(crop, self.mix_for_dark if dark else self.mix, generator)
 

@@ -1,7 +1,7 @@
 """Tone first: how much light and how much veil, decided from a small view of the whole window.
 
 Haze and darkness change whole photos, and what they cost is nearly all tone. A network that must see every pixel sees
-few photos in an hour; this one looks at views of 64 pixels and sees many. As in the paper, the coarse decides what
+few photos in an hour; this one looks at views of 40 to 96 pixels and sees many. As in the paper, the coarse decides what
 the degradation is, the fine adds the scene's detail. It draws nothing: what it gives are smooth maps of what to do with
 each pixel, so that edges and texture are the photo's own.
 """
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from .nafnet import NAFUNet, silent_conv
 
-#: Longest side of the view, pixels, in training; and of the views whose maps are averaged in use. They err apart, and
-#: where they do not agree a clean photo is about to be spoilt (docs/log.md).
-VIEW = 64
+#: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err apart,
+#: and where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEWS = (40, 48, 56, 64, 72, 80, 96)
 #: Logarithm of the largest factor on the light of a pixel.
 MOST_GAIN = 3.0
@@ -37,7 +36,7 @@ class ToneNet(NAFUNet):
         self.from_lifted = silent_conv(4 * self.patch**2, width)
         self.maps = silent_conv(width, 10)
 
-    def view(self, image_BCHW: Tensor, longest: int = VIEW) -> Tensor:
+    def view(self, image_BCHW: Tensor, longest: int) -> Tensor:
         """Shrunken so that the longer side is at most `longest`; sides are multiples of what the network takes."""
         height, width = int(image_BCHW.shape[-2]), int(image_BCHW.shape[-1])
         scale = min(1.0, longest / max(height, width))

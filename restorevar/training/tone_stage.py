@@ -5,27 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
-from ..models.tone import ToneNet, apply_tone
+from ..models.tone import VIEWS, ToneNet, apply_tone
 from ..models.veil import lift_veil
 from .image_loss import ImageLoss
 from .losses import mean_gain
-from .replay import Make, Replay, Sample, Shapes
+from .replay import Make, Replay, Sample, Shapes, dice_below
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import Restore, gains, preview
 
 
+#: The smallest part of a view, per side, that a step may look at.
+LEAST_PART = 0.7
+
+
 @dataclass
 class ToneStage(Stage[RestoreVAR]):
-    """The tone alone. Windows are degraded at their size, or rain would be no rain, and shrunken for good then."""
+    """The tone alone. Windows are degraded at their size, or rain would be no rain, and shrunken for good then.
+
+    Every step looks at another part of the views, in another size, mirrored or not: a few hundred photographs are soon
+    known by heart (docs/log.md).
+    """
 
     schedule: Schedule
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.8, (384, 384): 0.2})
-    reuse: int = 8
+    reuse: int = 4
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=300))
     name: str = "tone"
 
@@ -41,8 +50,9 @@ class ToneStage(Stage[RestoreVAR]):
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = self.replay.batch(step, turn)
-        clean, degraded, lifted = (batch[name].to(self.device).float() for name in ("clean", "degraded", "lifted"))
+        views = [batch[name].to(self.device).float() for name in ("clean", "degraded", "lifted")]
         tone = _tone(model)
+        clean, degraded, lifted = glimpses(views, tone.unit, batch["dice"].flatten()[:5])
         toned = apply_tone(degraded, lifted, tone(degraded, lifted))
         judged = self.judge(toned, clean, tone.maps.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(toned, degraded, clean), **judged}
@@ -58,6 +68,19 @@ class ToneStage(Stage[RestoreVAR]):
 
     def preview(self, model: RestoreVAR) -> Preview:
         return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
+
+
+def glimpses(views: list[Tensor], unit: int, dice_5: Tensor) -> list[Tensor]:
+    """The same part of each of the views (B, C, h, w), in one of the sizes of VIEWS, mirrored or not; by five dice."""
+    height, width = views[0].shape[-2:]
+    scale = VIEWS[dice_below(dice_5[:1], len(VIEWS))[0]] / max(VIEWS)
+    least = max(LEAST_PART, scale)  # none is enlarged
+    share, down, right, mirror = dice_5[1:].tolist()
+    high, wide = (round(side * (least + (1 - least) * share)) for side in (height, width))
+    top, left = int(down * (height - high + 1)), int(right * (width - wide + 1))
+    size = [max(1, round(side * scale / unit)) * unit for side in (height, width)]
+    found = [F.interpolate(view[..., top : top + high, left : left + wide], size, mode="area") for view in views]
+    return [view.flip(-1) for view in found] if mirror < 0.5 else found
 
 
 def _tone(model: RestoreVAR) -> ToneNet:
@@ -77,6 +100,6 @@ def _views(tone: ToneNet, device: torch.device) -> Make:
     def make(pairs: Pairs) -> Sample:
         clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
         views = {"clean": clean, "degraded": degraded, "lifted": lift_veil(degraded)}
-        return {name: tone.view(image).half() for name, image in views.items()}
+        return {name: tone.view(image, max(VIEWS)).half() for name, image in views.items()}
 
     return make
