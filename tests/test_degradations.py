@@ -257,8 +257,8 @@ def test_retaken_photos_have_gray_whites_at_times_but_black_blacks(photos_B3HW: 
         assert row_3W[:, -1].max() > LEAST_EXPOSURE ** (1 / 2.2) - 0.02
         assert row_3W[:, -1].min() > (1 - 8 * CAST) * row_3W[:, -1].max()
     whites = torch.stack([row_3W[:, -1].max() for row_3W in ramps])
-    assert 0.3 < (whites < 0.99).float().mean() < 0.7
-    assert any(row_3W.equal(ramp_3HW[:, 0]) for row_3W in ramps)  # one in eight
+    assert 0.1 < (whites < 0.99).float().mean() < 0.4
+    assert any(row_3W.equal(ramp_3HW[:, 0]) for row_3W in ramps)  # three in sixteen
     assert retaken(photos_B3HW[0], seeded(3)).shape == photos_B3HW[0].shape
 
 

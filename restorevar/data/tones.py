@@ -16,16 +16,16 @@ CAST = 0.05
 
 
 def retaken(clean_3HW: Tensor, generator: Generator) -> Tensor:
-    """(3, H, W) in [0, 1] -> likewise: harder, less exposed, or of another white, each of them in every second photo.
+    """(3, H, W) in [0, 1] -> likewise: every second harder, every second of another white, every fourth less exposed.
 
     Collections of fine photographs have few targets like that, living rooms and streets have many. And a network that
     has only seen whites that are white takes a photo whose whites are gray for one with too little light.
     """
-    harder_so, dimmer_so, cast_so = (torch.rand(3, generator=generator) < 0.5).tolist()
+    harder_so, dimmer_so, cast_so = (torch.rand(3, generator=generator) < torch.tensor([0.5, 0.25, 0.5])).tolist()
     if harder_so:
         clean_3HW = harder(clean_3HW, generator)
     if dimmer_so:
-        exposure = math.log(LEAST_EXPOSURE) * float(torch.rand((), generator=generator))
+        exposure = math.log(LEAST_EXPOSURE) * float(torch.rand((), generator=generator)) ** 2  # mostly a little
         clean_3HW = to_srgb(to_linear(clean_3HW) * math.exp(exposure))
     if cast_so:
         factor_3 = torch.exp(CAST * torch.randn(3, generator=generator))

@@ -1,9 +1,9 @@
 """Tone first: how much light and how much veil, decided from a small view of the whole window.
 
 Haze and darkness change whole photos, and what they cost is nearly all tone. A network that must see every pixel sees
-few photos in an hour; this one looks at views of 40 to 96 pixels and sees many. As in the paper, the coarse decides what
-the degradation is, the fine adds the scene's detail. It draws nothing: what it gives are smooth maps of what to do with
-each pixel, so that edges and texture are the photo's own.
+few photos in an hour; this one looks at views of 40 to 96 pixels and sees many. As in the paper, the coarse decides
+what the degradation is, the fine adds the scene's detail. It draws nothing: what it gives are smooth maps of what to do
+with each pixel, so that edges and texture are the photo's own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .nafnet import NAFUNet, silent_conv
 
-#: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err apart,
-#: and where they do not agree a clean photo is about to be spoilt (docs/log.md).
+#: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err
+#: apart, and where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEWS = (40, 48, 56, 64, 72, 80, 96)
 #: Logarithm of the largest factor on the light of a pixel.
 MOST_GAIN = 3.0

@@ -18,7 +18,6 @@ from .replay import Make, Replay, Sample, Shapes, dice_below
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import Restore, gains, preview
 
-
 #: The smallest part of a view, per side, that a step may look at.
 LEAST_PART = 0.7
 
