@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.pairs import Pairs, to_model
+from ..data.pairs import Pairs, seeded, to_model
 from ..models import RestoreVAR
 from ..models.tone import VIEWS, ToneNet, apply_tone
 from ..models.veil import lift_veil
@@ -51,7 +51,8 @@ class ToneStage(Stage[RestoreVAR]):
         batch = self.replay.batch(step, turn)
         views = [batch[name].to(self.device).float() for name in ("clean", "degraded", "lifted")]
         tone = _tone(model)
-        clean, degraded, lifted = glimpses(views, tone.unit, batch["dice"].flatten()[:5])
+        dice_5 = torch.rand(5, generator=seeded(self.source.seed, self.name, "glimpse", step, turn))
+        clean, degraded, lifted = glimpses(views, tone.unit, dice_5)
         toned = apply_tone(degraded, lifted, tone(degraded, lifted))
         judged = self.judge(toned, clean, tone.maps.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(toned, degraded, clean), **judged}
