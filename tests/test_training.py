@@ -446,7 +446,6 @@ def test_bad_batches_without_end_stop_the_run(photos, tmp_path):
 def test_two_processes_give_the_losses_of_one(photos, tmp_path):
     """DDP, and FSDP, over gloo, the same global batch; all stages. Every logged figure agrees."""
     options = ["--set", "fidelity.schedule.steps=4", "--set", "fidelity.paper_path_every=2"]
-    options += ["--seed", "2"]  # with 0 and 1 the last digits decide whether one of 32 codes is used
     arguments = ["-m", "restorevar", "train", "--recipe", "debug", "--data", str(photos), "--device", "cpu", *options]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launches = {"one": [sys.executable], "ddp": torchrun, "fsdp": torchrun}
@@ -460,7 +459,10 @@ def test_two_processes_give_the_losses_of_one(photos, tmp_path):
         for a, b in zip(one, two, strict=True):
             for figure in a.keys() - {"seconds"}:
                 if isinstance(a[figure], float):  # Adam divides by tiny gradients: the last digits differ, and grow
-                    assert a[figure] == pytest.approx(b[figure], abs=0.2 if a["stage"] == "fidelity" else 0.02), figure
+                    some = 0.2 if a["stage"] == "fidelity" else 0.02
+                    if "codes_used" in figure:
+                        some = 1.01 / 32  # they may decide whether one of the 32 codes is used
+                    assert a[figure] == pytest.approx(b[figure], abs=some), figure
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "transformer", "refiner", "decoder", "fidelity"])
