@@ -8,6 +8,7 @@ import math
 import sys
 from dataclasses import replace
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from restorevar import checkpoints
 from restorevar.cli import app
 from restorevar.errors import UserError
+from restorevar.evaluation.controls import Latent, control
 from restorevar.evaluation.methods import FolderMethod, Identity, ModelMethod
 from restorevar.evaluation.metrics import find_metrics
 from restorevar.evaluation.pairs import Pair, find_pairs, task_named
@@ -27,7 +29,7 @@ from restorevar.evaluation.scoring import Listener, evaluate
 from restorevar.evaluation.summary import summarise, table
 from restorevar.models import RestoreVAR
 from restorevar.models.config import debug
-from restorevar.pipeline import MARGIN, Restorer
+from restorevar.pipeline import MARGIN, SPEEDS, Restorer
 
 
 def run(*arguments):
@@ -522,6 +524,15 @@ def test_evaluate_at_several_weights_loads_the_model_once(pairs, model_folder, t
     for wrong, words in (("--latent", "zeros or degraded"), ("--fidelity", "fidelity")):
         result = run(*common, wrong, "7")
         assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("latent", get_args(Latent))
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_controls_restore_at_any_speed(model_folder, latent, speed):
+    restorer = Restorer.from_pretrained(str(model_folder), device="cpu", speed=speed, fidelity=0.0)
+    control(restorer, latent)
+    restored = restorer(picture(0))
+    assert restored.shape == (48, 64, 3) and not np.array_equal(restored, picture(0))
 
 
 def test_evaluate_folders_of_outputs_and_nothing_done(pairs, tmp_path):

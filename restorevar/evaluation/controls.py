@@ -33,18 +33,24 @@ class LatentControl(nn.Module):
         self.model, self.latent, self.config = model, latent, model.config
 
     @torch.inference_mode()
-    def restore(self, degraded_B3HW: Tensor, fidelity: float | None = None, on_scale: OnScale | None = None) -> Tensor:
-        """As `RestoreVAR.restore`; there are no scales to tell of."""
+    def restore(
+        self,
+        degraded_B3HW: Tensor,
+        fidelity: float | None = None,
+        on_scale: OnScale | None = None,
+        scales: int | None = None,
+    ) -> Tensor:
+        """As `RestoreVAR.restore`; there are no scales to tell of, and only the refiner's input depends on them."""
         if self.latent == "degraded-refined":
-            latent = self._refined(degraded_B3HW)
+            latent = self._refined(degraded_B3HW, scales)
         else:
             latent = self.model.vqvae.encode(degraded_B3HW)
         if self.latent == "zeros":
             latent = torch.zeros_like(latent)
         return self.model.decode(latent, degraded_B3HW, fidelity)
 
-    def _refined(self, degraded_B3HW: Tensor) -> Tensor:
-        _, hidden_BLD = self.model.generate(self.model.condition(degraded_B3HW))
+    def _refined(self, degraded_B3HW: Tensor, scales: int | None) -> Tensor:
+        _, hidden_BLD = self.model.generate(self.model.condition(degraded_B3HW), scales=scales)
         quantizer, latent = self.model.vqvae.quantizer, self.model.vqvae.encode(degraded_B3HW).float()
         grid = (latent.shape[-2], latent.shape[-1])
         return self.model.refine(quantizer.decode(quantizer.tokenize(latent), grid), hidden_BLD)
