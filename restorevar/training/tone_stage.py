@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.pairs import Pairs, seeded, to_model
@@ -52,7 +51,7 @@ class ToneStage(Stage[RestoreVAR]):
         views = [batch[name].to(self.device).float() for name in ("clean", "degraded", "lifted")]
         tone = _tone(model)
         dice_5 = torch.rand(5, generator=seeded(self.source.seed, self.name, "glimpse", step, turn))
-        clean, degraded, lifted = glimpses(views, tone.unit, dice_5)
+        clean, degraded, lifted = glimpses(tone, views, dice_5)
         toned = apply_tone(degraded, lifted, tone(degraded, lifted))
         judged = self.judge(toned, clean, tone.maps.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(toned, degraded, clean), **judged}
@@ -70,16 +69,15 @@ class ToneStage(Stage[RestoreVAR]):
         return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
 
 
-def glimpses(views: list[Tensor], unit: int, dice_5: Tensor) -> list[Tensor]:
+def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]:
     """The same part of each of the views (B, C, h, w), in one of the sizes of VIEWS, mirrored or not; by five dice."""
     height, width = views[0].shape[-2:]
-    scale = VIEWS[dice_below(dice_5[:1], len(VIEWS))[0]] / max(VIEWS)
-    least = max(LEAST_PART, scale)  # none is enlarged
+    longest = VIEWS[dice_below(dice_5[:1], len(VIEWS))[0]]
+    least = max(LEAST_PART, longest / max(VIEWS))  # or the part would be smaller than the size drawn
     share, down, right, mirror = dice_5[1:].tolist()
     high, wide = (round(side * (least + (1 - least) * share)) for side in (height, width))
     top, left = int(down * (height - high + 1)), int(right * (width - wide + 1))
-    size = [max(1, round(side * scale / unit)) * unit for side in (height, width)]
-    found = [F.interpolate(view[..., top : top + high, left : left + wide], size, mode="area") for view in views]
+    found = [tone.view(view[..., top : top + high, left : left + wide], longest) for view in views]
     return [view.flip(-1) for view in found] if mirror < 0.5 else found
 
 
