@@ -22,7 +22,7 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
-from restorevar.data.degradations.variants import among_things, things
+from restorevar.data.degradations.variants import among_things, grainy, things, unevenly_lit
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
 from restorevar.errors import UserError
@@ -106,6 +106,29 @@ def test_black_and_white_images_survive(task: str, value: float) -> None:
     result_B3HW = DEGRADATIONS[task](torch.full((4, 3, 40, 32), value), torch.rand(4), seeded())
     assert torch.isfinite(result_B3HW).all()
     assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
+
+
+def test_three_quarters_of_thick_fog_are_lit_unevenly(photos_B3HW: Tensor) -> None:
+    """And what differs is the light of the air alone: its colour is the same all over."""
+    images_B3HW = photos_B3HW[:1].expand(64, -1, -1, -1)
+    air_B3 = torch.tensor([[0.6, 0.65, 0.7]]).expand(64, -1)
+    air_B3HW = unevenly_lit(air_B3, images_B3HW, seeded(2))
+    assert air_B3HW.shape == images_B3HW.shape
+    factor_B3HW = air_B3HW / air_B3[..., None, None]
+    torch.testing.assert_close(factor_B3HW[:, 0], factor_B3HW[:, 2])
+    span_B = factor_B3HW[:, 0].flatten(1).amax(1) - factor_B3HW[:, 0].flatten(1).amin(1)
+    uneven_B = span_B > 0.03
+    assert 0.6 < float(uneven_B.float().mean()) < 0.9 and float(span_B[~uneven_B].max()) < 1e-6
+    assert float(span_B.max()) < 1
+
+
+def test_grain_is_small_and_often_coarse() -> None:
+    gray_B3HW = torch.full((64, 3, 48, 48), 0.5)
+    grain_B3HW = grainy(gray_B3HW, seeded(3)) - gray_B3HW
+    spread_B = grain_B3HW.flatten(1).std(1)
+    assert float(spread_B.mean()) > 0.002 and float(spread_B.max()) < 0.013
+    neighbours_B = (grain_B3HW[..., 1:] * grain_B3HW[..., :-1]).mean((1, 2, 3)) / grain_B3HW.square().mean((1, 2, 3))
+    assert 0.4 < float((neighbours_B > 0.3).float().mean()) < 0.8 and float(neighbours_B.min()) < 0.1
 
 
 def test_haze_is_the_scattering_formula(photos_B3HW: Tensor) -> None:

@@ -74,8 +74,9 @@ MIXES = {
         },
         variants=0.5,
         retaken=0.5,
-        jpeg_probability=0.33,
-        jpeg_clean=0.1,
+        jpeg_probability=0.5,
+        jpeg_clean=0.2,
+        jpeg_quality=(50, 98),
     ),
     "eval": Mix(weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)),
 }

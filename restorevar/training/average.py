@@ -25,8 +25,8 @@ class Average:
         self.steps += 1
         if self.values:
             decay = min(self.decay, self.steps / (self.steps + 10))
-            for name, value in self.values.items():
-                value.lerp_(self.parameters[name].detach(), 1 - decay)
+            parameters = [self.parameters[name].detach() for name in self.values]
+            torch._foreach_lerp_(list(self.values.values()), parameters, 1 - decay)  # one launch, not one a tensor
 
     @torch.no_grad()
     def load(self, values: dict[str, Tensor], steps: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.pairs import seeded, to_model
 from ..models import RestoreVAR
 from .image_loss import ImageLoss
-from .replay import Make, Replay, Sample, Shapes, dice_below
+from .replay import Make, Replay, Sample, Shapes, dice_below, stacked, unstacked
 from .rollouts import restoring, rollout_samples
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import gains, preview
@@ -60,29 +60,32 @@ class OnRollouts(Stage):
 
     def _batch(self, step: int, turn: int) -> Sample:
         """Whole windows: clean and degraded in [-1, 1], the rollout, the clean image's latent."""
-        batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
+        return self._on_device(self.replay.batch(step, turn))
+
+    def _on_device(self, batch: Sample) -> Sample:
+        batch = {name: values.to(self.device) for name, values in batch.items()}
         return batch | {name: to_model(batch[name]) for name in ("clean", "degraded")}
 
-    def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int, step: int) -> Sample:
-        """The same random part of images and latent, another for each sample; parts lie on the latent grid."""
-        whole: Sample = {name: batch[name] for name in ("clean", "degraded", "toned", "lifted") if name in batch}
-        whole["refined"] = refined_BCHW
+    def _cut(self, rows: list[Sample], unit: int, step: int) -> Sample:
+        """The same random part of images and "refined" latent, another for each sample, on the grid of the latent."""
+        names = [name for name in ("clean", "degraded", "toned", "lifted", "refined") if name in rows[0]]
         if not self.crop:
-            return whole
-        height, width = refined_BCHW.shape[-2:]
+            return stacked([{name: row[name] for name in names} for row in rows])
+        height, width = rows[0]["refined"].shape[-2:]
         side = self._side(step) // unit
         high, wide = min(side, height), min(side, width)
-        count = max(1, round(len(refined_BCHW) * (self.crop[0] // unit) ** 2 / (high * wide)))
-        whole = {name: values[:count] for name, values in whole.items()}
-        dice = batch["dice"][:count]
-        tops, lefts = dice_below(dice[:, 1], height - high + 1), dice_below(dice[:, 2], width - wide + 1)
-        parts: dict[str, list[Tensor]] = {name: [] for name in whole}
-        for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
-            for name, values in whole.items():
+        count = max(1, round(len(rows) * (self.crop[0] // unit) ** 2 / (high * wide)))
+        parts = []
+        for row in rows[:count]:
+            rooms = ((1, height - high + 1), (2, width - wide + 1))
+            top, left = (dice_below(row["dice"][die : die + 1], room)[0] for die, room in rooms)
+            part = {}
+            for name in names:
                 scale = 1 if name == "refined" else unit
-                rows, columns = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
-                parts[name].append(values[i, :, rows, columns])
-        return {name: torch.stack(values) for name, values in parts.items()}
+                down, across = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
+                part[name] = row[name][:, down, across]
+            parts.append(part)
+        return stacked(parts)
 
     def _side(self, step: int) -> int:
         return self.crop[int(torch.randint(len(self.crop), (), generator=seeded(self.name, "crop", step)))]
@@ -104,7 +107,7 @@ class DecoderStage(OnRollouts):
             refined = model.refine(batch["f_hat"], batch["hidden"])
             rolled_B = batch["dice"][:, 0] < self.rollouts
             latent = torch.where(rolled_B[:, None, None, None], refined, batch["target"])
-        parts = self._cut(batch, latent, model.config.vqvae.downsample, step)
+        parts = self._cut(unstacked(batch | {"refined": latent}), model.config.vqvae.downsample, step)
         output = model.vqvae.decode_unclamped(parts["refined"])
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)
         return {"loss": judged.pop("image"), **judged}

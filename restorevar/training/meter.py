@@ -30,7 +30,7 @@ from ..data.pairs import Pairs
 from ..models import Model, ModelConfig, RestoreVAR, build_model
 from .image_loss import ImageLoss, Judge
 from .perceptual import VGG16, Backbone, FeatureDistance
-from .replay import Replay, Sample, Shape
+from .replay import Replay, Sample, Shape, unstacked
 from .trainer import Setting, Stage, _freeze_all_but
 
 META = torch.device("meta")
@@ -188,6 +188,9 @@ class _Samples:
 
     def batch(self, step: int, turn: int = 0) -> Sample:
         return {name: torch.empty(shape, dtype=dtype, device=META) for name, (*shape, dtype) in self.kinds.items()}
+
+    def rows(self, step: int, turn: int = 0) -> list[Sample]:
+        return unstacked(self.batch(step, turn))
 
 
 def _pairs(count: int, shape: Shape) -> Pairs:

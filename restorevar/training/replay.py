@@ -166,6 +166,10 @@ class Replay:
 
     def batch(self, step: int, turn: int = 0) -> Sample:
         """Tensors with the samples first; "dice" (B, 4) holds random numbers in [0, 1), each sample's own."""
+        return stacked(self.rows(step, turn))
+
+    def rows(self, step: int, turn: int = 0) -> list[Sample]:
+        """The same, sample by sample and not copied yet: for who wants parts of them."""
         if turn == 0:
             self._advance(step)
         assert self.current is not None, "a step begins with turn 0"
@@ -173,14 +177,13 @@ class Replay:
         lanes = self.share.lanes(self.plan.batches[shape])
         mine = len(lanes) // self.share.accumulate
         places = range(turn * mine, (turn + 1) * mine)
-        rows, dice = [], []
+        rows = []
         for place in places:
             generator = seeded(self.source.seed, self.stream, "draw", step, lanes[place])
             number = rounds[int(torch.randint(len(rounds), (), generator=generator))]
-            rows.append({name: values[place] for name, values in self.pool[shape][number].items()})
-            dice.append(torch.rand(4, generator=generator))
-        batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        return batch | {"dice": torch.stack(dice)}
+            row = {name: values[place] for name, values in self.pool[shape][number].items()}
+            rows.append(row | {"dice": torch.rand(4, generator=generator)})
+        return rows
 
     def close(self) -> None:
         """Ends the workers and forgets the samples, which else stay in memory as long as this does."""
@@ -239,6 +242,15 @@ class Replay:
             turn = slice(begin, begin + size)
             made.append(self.make(Pairs(pairs.clean[turn], pairs.degraded[turn], pairs.tasks[turn])))
         return {name: torch.cat([part[name].cpu() for part in made]).contiguous() for name in made[0]}
+
+
+def stacked(rows: list[Sample]) -> Sample:
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def unstacked(batch: Sample) -> list[Sample]:
+    """The inverse of `stacked`."""
+    return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
 
 def dice_below(dice_B: Tensor, bound: int) -> list[int]:

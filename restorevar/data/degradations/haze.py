@@ -15,21 +15,22 @@ def haze(
     strength_B: Tensor,
     generator: Generator,
     depth_BHW: Tensor | None = None,
-    air_B3: Tensor | None = None,
+    air: Tensor | None = None,
 ) -> Tensor:
     """Atmospheric scattering, I = J t + A (1 - t) with t = exp(-beta d) (Koschmieder; Narasimhan 2002).
 
     Applied to sRGB values, with A and beta in the ranges of RESIDE (Li et al., 2019), somewhat widened.
-    depth_BHW in [0, 1] is used as given, in homogeneous air; without it a plausible depth is invented. air_B3 is the
-    colour of the air, else drawn.
+    depth_BHW in [0, 1] is used as given, in homogeneous air; without it a plausible depth is invented. `air` is the
+    colour of the air, B3 or, where its light is uneven, B3HW; else drawn.
     """
     batch, _, height, width = image_B3HW.shape
     beta_B = between(strength_B, 0.35, 2.4) * uniform(batch, 0.85, 1.15, generator)
-    air_B3 = air_light(batch, generator) if air_B3 is None else air_B3
+    air = air_light(batch, generator) if air is None else air
     if depth_BHW is None:
         depth_BHW = _invent_depth(image_B3HW, generator) * _air_density(batch, height, width, generator)
     t_B1HW = torch.exp(-spread(beta_B) * depth_BHW[:, None])
-    return image_B3HW * t_B1HW + air_B3[..., None, None] * (1 - t_B1HW)
+    air_B3HW = air if air.ndim == 4 else air[..., None, None]
+    return image_B3HW * t_B1HW + air_B3HW * (1 - t_B1HW)
 
 
 def air_light(batch: int, generator: Generator) -> Tensor:

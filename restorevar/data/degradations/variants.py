@@ -32,12 +32,44 @@ def thick_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> T
 
     A third of the samples are even, as if all were equally far: a veil over the lens, or a narrow view.
     """
-    batch, _, height, width = image_B3HW.shape
+    batch = len(image_B3HW)
     even_B = chance(batch, 0.33, generator)
-    even_B3HW = haze(image_B3HW, 0.75 * strength_B, generator, depth_BHW=torch.full((batch, height, width), 0.8))
     depth_BHW, air_B3 = under_the_sky(image_B3HW, generator)
-    deep_B3HW = haze(image_B3HW, between(strength_B, 0.8, 2.0), generator, depth_BHW, air_B3)
-    return torch.where(spread(even_B), even_B3HW, deep_B3HW)
+    depth_BHW = torch.where(even_B[:, None, None], 0.8, depth_BHW)
+    air_B3 = torch.where(even_B[:, None], air_light(batch, generator), air_B3)
+    strength_B = torch.where(even_B, 0.75 * strength_B, between(strength_B, 0.8, 2.0))
+    air_B3HW = unevenly_lit(air_B3, image_B3HW, generator)
+    return grainy(haze(image_B3HW, strength_B, generator, depth_BHW, air_B3HW), generator)
+
+
+def unevenly_lit(air_B3: Tensor, image_B3HW: Tensor, generator: Generator) -> Tensor:
+    """B3HW light of the air over a photo: less near the ground or to one side, and drifting; even for a quarter.
+
+    Where fog is thick, what is left of the scene is less than that. A network that has only seen even air takes each
+    darker part of it for something that shines through, and turns it into black blots.
+    """
+    batch, _, height, width = image_B3HW.shape
+    y_HW, x_HW = grid(height, width)
+    down_B = uniform(batch, -0.1, 0.4, generator)
+    across_B = 0.12 * torch.randn(batch, generator=generator)
+    drift_B = uniform(batch, 0.0, 0.3, generator)
+    drift_BHW = smooth_noise(batch, height, width, generator, cells=2, octaves=4) - 0.5
+    maps_BHW = [c[:, None, None] * m for c, m in ((down_B, 0.3 - y_HW), (across_B, x_HW - 0.5), (drift_B, drift_BHW))]
+    uneven_B = chance(batch, 0.75, generator).float()
+    factor_BHW = 1 + uneven_B[:, None, None] * sum(maps_BHW, start=torch.zeros(()))
+    return (air_B3[..., None, None] * factor_BHW[:, None]).clamp(0, 1)
+
+
+def grainy(image_B3HW: Tensor, generator: Generator) -> Tensor:
+    """A camera's noise, little but in the way where a veil is lifted; coarse where the camera had smoothed it."""
+    batch, _, height, width = image_B3HW.shape
+    grain_NHW = torch.randn(3 * batch, height, width, generator=generator)
+    coarse_B = 2.0 * chance(batch, 0.6, generator) * uniform(batch, 0.3, 1.0, generator)
+    sigma_N = coarse_B.repeat_interleave(3).clamp(min=1e-3)
+    grain_NHW = gaussian_blur(grain_NHW, sigma_N)
+    spread_N11 = grain_NHW.flatten(1).std(dim=1).clamp(min=1e-6)[:, None, None]
+    strength_B = 0.012 * uniform(batch, 0.0, 1.0, generator) ** 2
+    return (image_B3HW + spread(strength_B) * (grain_NHW / spread_N11).view_as(image_B3HW)).clamp(0, 1)
 
 
 def under_the_sky(image_B3HW: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -142,7 +174,9 @@ def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Te
     batch = len(image_B3HW)
     kept_B = torch.where(chance(batch, 0.7, generator), uniform(batch, 0.2, 0.8, generator), torch.ones(batch))
     dull_B3HW = coloured(image_B3HW, kept_B)
-    foggy_B3HW = haze(dull_B3HW, between(strength_B, 0.0, 1.2), generator, *under_the_sky(dull_B3HW, generator))
+    depth_BHW, air_B3 = under_the_sky(dull_B3HW, generator)
+    air_B3HW = unevenly_lit(air_B3, dull_B3HW, generator)
+    foggy_B3HW = grainy(haze(dull_B3HW, between(strength_B, 0.0, 1.2), generator, depth_BHW, air_B3HW), generator)
     dim_B = uniform(batch, 0.6, 1.0, generator)  # on roads the fog itself is seldom brighter than 0.8
     return foggy_B3HW * spread(torch.where(chance(batch, 0.5, generator), dim_B, torch.ones(batch)))
 
