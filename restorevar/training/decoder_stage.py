@@ -75,11 +75,11 @@ class OnRollouts(Stage):
         side = self._side(step) // unit
         high, wide = min(side, height), min(side, width)
         count = max(1, round(len(rows) * (self.crop[0] // unit) ** 2 / (high * wide)))
-        parts = []
+        parts: list[Sample] = []
         for row in rows[:count]:
             rooms = ((1, height - high + 1), (2, width - wide + 1))
             top, left = (dice_below(row["dice"][die : die + 1], room)[0] for die, room in rooms)
-            part = {}
+            part: Sample = {}
             for name in names:
                 scale = 1 if name == "refined" else unit
                 down, across = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
