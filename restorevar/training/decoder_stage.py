@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.pairs import seeded, to_model
 from ..models import RestoreVAR
 from .image_loss import ImageLoss
-from .replay import Make, Replay, Sample, Shapes, dice_below, stacked, unstacked
+from .replay import Make, Replay, Sample, Shapes, die_below, stacked, unstacked
 from .rollouts import restoring, rollout_samples
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import gains, preview
@@ -66,7 +66,12 @@ class OnRollouts(Stage):
         batch = {name: values.to(self.device) for name, values in batch.items()}
         return batch | {name: to_model(batch[name]) for name in ("clean", "degraded")}
 
-    def _cut(self, rows: list[Sample], unit: int, step: int) -> Sample:
+    def _cut(self, batch: Sample, refined_BCHW: Tensor, unit: int, step: int) -> Sample:
+        """Parts of a batch of whole windows, as `_cut_rows` makes them."""
+        whole = batch | {"refined": refined_BCHW}
+        return self._cut_rows(unstacked(whole), unit, step) if self.crop else whole
+
+    def _cut_rows(self, rows: list[Sample], unit: int, step: int) -> Sample:
         """The same random part of images and "refined" latent, another for each sample, on the grid of the latent."""
         names = [name for name in ("clean", "degraded", "toned", "lifted", "refined") if name in rows[0]]
         if not self.crop:
@@ -77,13 +82,13 @@ class OnRollouts(Stage):
         count = max(1, round(len(rows) * (self.crop[0] // unit) ** 2 / (high * wide)))
         parts: list[Sample] = []
         for row in rows[:count]:
-            rooms = ((1, height - high + 1), (2, width - wide + 1))
-            top, left = (dice_below(row["dice"][die : die + 1], room)[0] for die, room in rooms)
+            _, down, across, _ = row["dice"].tolist()
+            top, left = die_below(down, height - high + 1), die_below(across, width - wide + 1)
             part: Sample = {}
             for name in names:
                 scale = 1 if name == "refined" else unit
-                down, across = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
-                part[name] = row[name][:, down, across]
+                lines, columns = (slice(at * scale, (at + n) * scale) for at, n in ((top, high), (left, wide)))
+                part[name] = row[name][:, lines, columns]
             parts.append(part)
         return stacked(parts)
 
@@ -107,7 +112,7 @@ class DecoderStage(OnRollouts):
             refined = model.refine(batch["f_hat"], batch["hidden"])
             rolled_B = batch["dice"][:, 0] < self.rollouts
             latent = torch.where(rolled_B[:, None, None, None], refined, batch["target"])
-        parts = self._cut(unstacked(batch | {"refined": latent}), model.config.vqvae.downsample, step)
+        parts = self._cut(batch, latent, model.config.vqvae.downsample, step)
         output = model.vqvae.decode_unclamped(parts["refined"])
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)
         return {"loss": judged.pop("image"), **judged}

@@ -12,7 +12,7 @@ from ..models.fidelity import FidelityBranch, Shown
 from .decoder_stage import OnRollouts
 from .image_loss import ImageLoss
 from .losses import mean_gain
-from .replay import Make, Shapes, unstacked
+from .replay import Make, Shapes
 from .rollouts import refined_samples, restoring
 from .trainer import Preview, Setting
 from .validation import gains, preview
@@ -51,7 +51,9 @@ class BranchStage(OnRollouts):
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         rows = self.replay.rows(step, turn)
-        parts = self._on_device(self._cut(rows, model.config.vqvae.downsample, step))  # whole windows are not copied
+        parts = self._on_device(
+            self._cut_rows(rows, model.config.vqvae.downsample, step)
+        )  # whole windows are not copied
         shown = Shown(parts["degraded"], parts["toned"], parts.get("lifted"))
         output = _branch(model).alone(shown, parts["refined"])
         judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
@@ -86,7 +88,7 @@ class FidelityStage(OnRollouts):
         batch = self._batch(step, turn)
         refined = model.refine(batch["f_hat"], batch["hidden"])
         latent_l1 = F.l1_loss(refined, batch["target"])
-        parts = self._cut(unstacked(batch | {"refined": refined}), model.config.vqvae.downsample, step)
+        parts = self._cut(batch, refined, model.config.vqvae.downsample, step)
         papers_path = (step + 1) % self.paper_path_every == 0
         output = model.decode_unclamped(parts["refined"], parts["degraded"], 0.0 if papers_path else 1.0)
         judged = self.judge(output, parts["clean"], model.vqvae.decoder.conv_out.weight, step)

@@ -245,6 +245,7 @@ class Replay:
 
 
 def stacked(rows: list[Sample]) -> Sample:
+    """Samples -> a batch."""
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -253,9 +254,9 @@ def unstacked(batch: Sample) -> list[Sample]:
     return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
 
-def dice_below(dice_B: Tensor, bound: int) -> list[int]:
-    """Random numbers in [0, 1) -> whole numbers in [0, bound)."""
-    return [min(int(value * bound), bound - 1) for value in dice_B.tolist()]
+def die_below(die: float, bound: int) -> int:
+    """A random number in [0, 1) -> a whole number in [0, bound)."""
+    return min(int(die * bound), bound - 1)
 
 
 def loader_speed(source: PairSource, side: int, workers: int, seconds: float, batch: int = 16) -> float:

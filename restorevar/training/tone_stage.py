@@ -13,7 +13,7 @@ from ..models.tone import VIEWS, ToneNet, apply_tone
 from ..models.veil import lift_veil
 from .image_loss import ImageLoss
 from .losses import mean_gain
-from .replay import Make, Replay, Sample, Shapes, dice_below
+from .replay import Make, Replay, Sample, Shapes, die_below
 from .trainer import Preview, Schedule, Setting, Stage
 from .validation import Restore, gains, preview
 
@@ -72,11 +72,11 @@ class ToneStage(Stage[RestoreVAR]):
 def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]:
     """The same part of each of the views (B, C, h, w), in one of the sizes of VIEWS, mirrored or not; by five dice."""
     height, width = views[0].shape[-2:]
-    longest = VIEWS[dice_below(dice_5[:1], len(VIEWS))[0]]
+    size, share, down, right, mirror = dice_5.tolist()
+    longest = VIEWS[die_below(size, len(VIEWS))]
     least = max(LEAST_PART, longest / max(VIEWS))  # or the part would be smaller than the size drawn
-    share, down, right, mirror = dice_5[1:].tolist()
     high, wide = (round(side * (least + (1 - least) * share)) for side in (height, width))
-    top, left = int(down * (height - high + 1)), int(right * (width - wide + 1))
+    top, left = die_below(down, height - high + 1), die_below(right, width - wide + 1)
     found = [tone.view(view[..., top : top + high, left : left + wide], longest) for view in views]
     return [view.flip(-1) for view in found] if mirror < 0.5 else found
 

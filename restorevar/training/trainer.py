@@ -265,12 +265,10 @@ class _Loop:
     def _prepare(self) -> None:
         """Optimisers and wrappers. What is wrapped is the objective; `self.model` stays the plain model inside."""
         schedule = self.schedule
-        # One launch a step: where a GPU waits for the processor, a tenth of the step is saved.
-        fused = self.setting.device.type == "cuda" and not self.setting.shard
 
         def adamw(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
             return torch.optim.AdamW(
-                parameters, lr=schedule.lr, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=fused
+                parameters, lr=schedule.lr, betas=schedule.betas, weight_decay=schedule.weight_decay
             )
 
         if self.setting.compile:

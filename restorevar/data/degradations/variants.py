@@ -50,13 +50,12 @@ def unevenly_lit(air_B3: Tensor, image_B3HW: Tensor, generator: Generator) -> Te
     """
     batch, _, height, width = image_B3HW.shape
     y_HW, x_HW = grid(height, width)
-    down_B = uniform(batch, -0.1, 0.4, generator)
-    across_B = 0.12 * torch.randn(batch, generator=generator)
-    drift_B = uniform(batch, 0.0, 0.3, generator)
-    drift_BHW = smooth_noise(batch, height, width, generator, cells=2, octaves=4) - 0.5
-    maps_BHW = [c[:, None, None] * m for c, m in ((down_B, 0.3 - y_HW), (across_B, x_HW - 0.5), (drift_B, drift_BHW))]
-    uneven_B = chance(batch, 0.75, generator).float()
-    factor_BHW = 1 + uneven_B[:, None, None] * sum(maps_BHW, start=torch.zeros(()))
+    down_B11 = uniform(batch, -0.1, 0.4, generator)[:, None, None]
+    across_B11 = 0.12 * torch.randn(batch, 1, 1, generator=generator)
+    drift_B11 = uniform(batch, 0.0, 0.3, generator)[:, None, None]
+    drift_BHW = drift_B11 * (smooth_noise(batch, height, width, generator, cells=2, octaves=4) - 0.5)
+    uneven_B11 = chance(batch, 0.75, generator)[:, None, None]
+    factor_BHW = 1 + uneven_B11 * (down_B11 * (0.3 - y_HW) + across_B11 * (x_HW - 0.5) + drift_BHW)
     return (air_B3[..., None, None] * factor_BHW[:, None]).clamp(0, 1)
 
 
@@ -65,11 +64,10 @@ def grainy(image_B3HW: Tensor, generator: Generator) -> Tensor:
     batch, _, height, width = image_B3HW.shape
     grain_NHW = torch.randn(3 * batch, height, width, generator=generator)
     coarse_B = 2.0 * chance(batch, 0.6, generator) * uniform(batch, 0.3, 1.0, generator)
-    sigma_N = coarse_B.repeat_interleave(3).clamp(min=1e-3)
-    grain_NHW = gaussian_blur(grain_NHW, sigma_N)
-    spread_N11 = grain_NHW.flatten(1).std(dim=1).clamp(min=1e-6)[:, None, None]
+    grain_NHW = gaussian_blur(grain_NHW, coarse_B.repeat_interleave(3).clamp(min=1e-3))
+    deviation_N11 = grain_NHW.flatten(1).std(dim=1).clamp(min=1e-6)[:, None, None]
     strength_B = 0.012 * uniform(batch, 0.0, 1.0, generator) ** 2
-    return (image_B3HW + spread(strength_B) * (grain_NHW / spread_N11).view_as(image_B3HW)).clamp(0, 1)
+    return (image_B3HW + spread(strength_B) * (grain_NHW / deviation_N11).view_as(image_B3HW)).clamp(0, 1)
 
 
 def under_the_sky(image_B3HW: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
