@@ -567,7 +567,7 @@ def test_serve_ends_well(tiny: RestoreVAR, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RESTOREVAR_API_KEY": KEY}
     code = "from restorevar.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--tile", "64"],
+        [sys.executable, "-c", code, *arguments, "--tile", "64", "--dtype", "fp32"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
