@@ -22,7 +22,7 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
-from restorevar.data.degradations.variants import among_things, grainy, things, unevenly_lit
+from restorevar.data.degradations.variants import among_things, grainy, lit_alike, things, unevenly_lit
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
 from restorevar.errors import UserError
@@ -120,6 +120,19 @@ def test_three_quarters_of_thick_fog_are_lit_unevenly(photos_B3HW: Tensor) -> No
     uneven_B = span_B > 0.03
     assert 0.6 < float(uneven_B.float().mean()) < 0.9 and float(span_B[~uneven_B].max()) < 1e-6
     assert float(span_B.max()) < 1
+
+
+def test_air_is_as_dark_as_what_it_lies_over() -> None:
+    """By day it keeps its light and its colour; by night it loses light alone, and never all of it."""
+    air_B3 = torch.tensor([[0.9, 0.8, 0.7]])
+    day, night = torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.02)
+    torch.testing.assert_close(lit_alike(air_B3, day), air_B3)
+    torch.testing.assert_close(lit_alike(air_B3, night), 0.35 * air_B3)
+    lamp = night.clone()
+    lamp[..., :4, :4] = 1.0  # a sixteenth of it
+    torch.testing.assert_close(lit_alike(air_B3, lamp), 0.35 * air_B3)
+    between = lit_alike(air_B3, torch.full((1, 3, 16, 16), 0.33))
+    torch.testing.assert_close(between, 0.6 * air_B3)
 
 
 def test_grain_is_small_and_often_coarse() -> None:

@@ -60,7 +60,7 @@ def _parts(task: str) -> list[str]:
 MIXES = {
     "train": Mix(
         weights={
-            "haze": 26,
+            "haze": 32,
             "lowlight": 22,
             "rain": 18,
             "snow": 16,

@@ -241,12 +241,14 @@ class Replay:
         for begin in range(0, len(pairs.tasks), size):
             turn = slice(begin, begin + size)
             made.append(self.make(Pairs(pairs.clean[turn], pairs.degraded[turn], pairs.tasks[turn])))
-        return {name: torch.cat([part[name].cpu() for part in made]).contiguous() for name in made[0]}
+        with torch.autocast("cpu", enabled=False):  # which refuses to join float16
+            return {name: torch.cat([part[name].cpu() for part in made]).contiguous() for name in made[0]}
 
 
 def stacked(rows: list[Sample]) -> Sample:
     """Samples -> a batch."""
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    with torch.autocast("cpu", enabled=False):  # which refuses to join float16
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def unstacked(batch: Sample) -> list[Sample]:

@@ -36,7 +36,7 @@ def thick_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> T
     even_B = chance(batch, 0.33, generator)
     depth_BHW, air_B3 = under_the_sky(image_B3HW, generator)
     depth_BHW = torch.where(even_B[:, None, None], 0.8, depth_BHW)
-    air_B3 = torch.where(even_B[:, None], air_light(batch, generator), air_B3)
+    air_B3 = torch.where(even_B[:, None], lit_alike(air_light(batch, generator), image_B3HW), air_B3)
     strength_B = torch.where(even_B, 0.75 * strength_B, between(strength_B, 0.8, 2.0))
     air_B3HW = unevenly_lit(air_B3, image_B3HW, generator)
     return grainy(haze(image_B3HW, strength_B, generator, depth_BHW, air_B3HW), generator)
@@ -88,8 +88,17 @@ def under_the_sky(image_B3HW: Tensor, generator: Generator) -> tuple[Tensor, Ten
     of_sky_B3 = (small_B3hw * sky_Bhw[:, None]).mean(dim=(2, 3)) / there_B1.clamp(min=1e-3)
     of_sky_B3 = torch.lerp(of_sky_B3, of_sky_B3.mean(dim=1, keepdim=True), 0.5)  # drops have less colour than the air
     level_B1 = uniform(batch, 0.85, 1.05, generator)[:, None]
-    drawn_B3 = air_light(batch, generator)
+    drawn_B3 = lit_alike(air_light(batch, generator), small_B3hw)
     return depth_BHW, torch.where(there_B1 > 0.03, (of_sky_B3 * level_B1).clamp(0.4, 1), drawn_B3)
+
+
+def lit_alike(air_B3: Tensor, image_B3HW: Tensor) -> Tensor:
+    """B3 colour of the air, darker over a scene that is dark: the same light falls on both.
+
+    A network that has seen bright fog before night skies and black walls makes a night of every foggy day.
+    """
+    bright_B = torch.quantile(luma(image_B3HW).flatten(1), 0.8, dim=1)
+    return air_B3 * (bright_B / 0.55).clamp(0.35, 1)[:, None]
 
 
 def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:

@@ -41,21 +41,22 @@ class Strip:
 
 
 def sheet(strips: Sequence[Strip], cell: int = 192) -> Image.Image:
-    """Strips below each other; every tile is fitted into a cell `cell` pixels wide, all cells of one shape."""
-    shapes = [tile.pixels.shape for strip in strips for tile in strip.tiles if not tile.blocks]
-    tallest = max((shape[0] / shape[1] for shape in shapes), default=1.0)
-    width, height = cell, max(1, round(cell * tallest))
+    """Strips below each other; every tile is fitted into a cell `cell` pixels wide, as high as its strip's highest."""
+    heights = [_height(strip.tiles, cell) for strip in strips]
+    # Cells without a photo have the shape of other strips' photos.
+    heights = [height or max(heights) or cell for height in heights]
     columns = max(len(strip.tiles) for strip in strips)
-    row = _TITLE + height + _TEXT + _GAP
-    picture = Image.new("RGB", (_GAP + columns * (width + _GAP), _GAP + row * len(strips)), _PAPER)
+    tall = _GAP + sum(_TITLE + height + _TEXT + _GAP for height in heights)
+    picture = Image.new("RGB", (_GAP + columns * (cell + _GAP), tall), _PAPER)
     draw = ImageDraw.Draw(picture)
-    for i, strip in enumerate(strips):
-        top = _GAP + i * row
+    top = _GAP
+    for strip, height in zip(strips, heights, strict=True):
         draw.text((_GAP, top), strip.title, _INK, _font(13))
         for j, tile in enumerate(strip.tiles):
-            left = _GAP + j * (width + _GAP)
-            picture.paste(_fitted(tile, width, height), (left, top + _TITLE))
-            draw.text((left, top + _TITLE + height + 1), _cut(tile.caption, width), _INK, _font(11))
+            left = _GAP + j * (cell + _GAP)
+            picture.paste(_fitted(tile, cell, height), (left, top + _TITLE))
+            draw.text((left, top + _TITLE + height + 1), _cut(tile.caption, cell), _INK, _font(11))
+        top += _TITLE + height + _TEXT + _GAP
     return picture
 
 
@@ -79,6 +80,12 @@ def code_colours(codes_VC: Tensor) -> np.ndarray:
     axes = axes[:3] * axes[:3].gather(1, axes[:3].abs().argmax(1, keepdim=True)).sign()  # svd leaves the sign open
     places = (codes @ axes.T).argsort(0).argsort(0)
     return (40 + 200 * places / max(1, len(codes) - 1)).round().to(torch.uint8).numpy()
+
+
+def _height(tiles: Sequence[Tile], cell: int) -> int:
+    """Of the highest photo, fitted into `cell` pixels of width; 0 where there is none."""
+    shapes = [tile.pixels.shape for tile in tiles if not tile.blocks]
+    return max((max(1, round(cell * height / width)) for height, width, *_ in shapes), default=0)
 
 
 def _fitted(tile: Tile, width: int, height: int) -> Image.Image:
