@@ -22,6 +22,7 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
+from restorevar.data.degradations.jpeg import found
 from restorevar.data.degradations.variants import among_things, grainy, lit_alike, things, unevenly_lit
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
@@ -214,6 +215,19 @@ def test_jpeg_of_higher_quality_is_closer(photos_B3HW: Tensor) -> None:
     low, high = jpeg(pair_B3HW, torch.tensor([50, 95]))
     assert low.shape == high.shape == pair_B3HW.shape[1:]
     assert psnr_to(pair_B3HW[:1], high[None]) > psnr_to(pair_B3HW[:1], low[None]) > 20
+
+
+def test_photos_are_met_with_blocks_that_begin_anywhere_and_some_smaller() -> None:
+    """Where blocks join, neighbours differ more. Of 64 samples half have the grid of 8 pixels, at all of its places."""
+    ramp_B3HW = (torch.linspace(0.2, 0.8, 96) ** 1.3).expand(64, 3, 64, 96)
+    result_B3HW = found(ramp_B3HW, torch.full((64,), 20), seeded(5))
+    assert result_B3HW.shape == ramp_B3HW.shape and 0 <= float(result_B3HW.min()) <= float(result_B3HW.max()) <= 1
+    assert psnr_to(ramp_B3HW, result_B3HW) > 30
+    steps_BX = (result_B3HW.diff(dim=-1) - ramp_B3HW.diff(dim=-1)).abs().mean((1, 2))[:, 7:87]
+    at_B8 = steps_BX.reshape(64, 10, 8).mean(1)
+    sharp_B = at_B8.amax(1) > 3 * at_B8.median(1).values
+    assert 0.3 < float(sharp_B.float().mean()) < 0.7
+    assert len(set(at_B8[sharp_B].argmax(1).tolist())) >= 6
 
 
 @pytest.mark.parametrize("mix", MIXES)

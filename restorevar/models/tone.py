@@ -54,7 +54,9 @@ class ToneNet(NAFUNet):
         The mean is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where the
         views differ by more than what they have in common.
         """
-        found = [self(self.view(image_B3HW, side), self.view(lifted_B4HW, side)) for side in VIEWS]
+        # Smaller views of the largest, as in training: the photo is shrunken once, not seven times.
+        image, lifted = (self.view(whole, max(VIEWS)) for whole in (image_B3HW, lifted_B4HW))
+        found = [self(self.view(image, side), self.view(lifted, side)) for side in VIEWS]
         size = found[-1].shape[-2:]
         at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
         mean_B10hw = at_size.mean(dim=0)
