@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorevar.models.tone import MOST_GAIN, VIEWS, ToneNet, apply_tone
+from restorevar.models.tone import LEAST_LIGHT, MOST_GAIN, VIEWS, ToneNet, apply_tone, keep_light
 from restorevar.models.veil import lift_veil
 from restorevar.training.tone_stage import LEAST_PART, glimpses
 
@@ -45,6 +45,23 @@ def test_each_map_does_what_it_says():
         (maps(lift=0.5), (x + light(lifted[:, :3])) / 2),
     ):
         torch.testing.assert_close(light(apply_tone(image, lifted, given_maps)), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=st.floats(0, 1), after=st.floats(0, 1.125))
+def test_no_photo_loses_more_than_half_of_its_light(before, after):
+    """Where it would, it is the photo and the toned one mixed; else the toned one. Each of a batch by itself."""
+    image, toned = picture() * 0.1 + 2 * before - 1, picture(seed=1) * 0.1 + 2 * after - 1
+    other = torch.full_like(image, 0.3)
+    mixed = keep_light(torch.cat([image, other]), torch.cat([toned, other]))
+    torch.testing.assert_close(mixed[1:], other)
+    least = LEAST_LIGHT * float(light(image).mean())
+    if float(light(toned).mean()) >= least:
+        torch.testing.assert_close(mixed[:1], toned)
+    else:
+        assert float(light(mixed[:1]).mean()) == pytest.approx(least, abs=1e-5)
+        share = (mixed[:1] - image) / (toned - image)
+        torch.testing.assert_close(share, share.median().expand_as(share), atol=1e-2, rtol=1e-2)
 
 
 def test_maps_are_smooth_in_the_picture():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
 from .nafnet import NAFUNet, counts_for, silent_conv
-from .tone import MOST, ToneNet, apply_tone
+from .tone import MOST, ToneNet, apply_tone, keep_light
 from .veil import lift_veil
 
 #: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
@@ -131,7 +131,7 @@ class FidelityBranch(NAFUNet):
             lifted = lift_veil(degraded_B3HW)
             maps = self.tone.look(degraded_B3HW, lifted)
             maps = maps if doubt is None else doubt(maps)
-            toned_B3HW = apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST)
+            toned_B3HW = keep_light(degraded_B3HW, apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST))
         return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
 
     def seen(self, shown: Shown, latent_BCHW: Tensor) -> list[Tensor]:

@@ -21,6 +21,9 @@ VIEWS = (40, 48, 56, 64, 72, 80, 96)
 MOST_GAIN = 3.0
 #: What the next network is given stays in the range of images, [-1, 1], but for highlights that it may bring back.
 MOST = 1.25
+#: Of a photo's light, the least that is left. Taking veil away darkens, but what would turn day into night was no veil:
+#: gray roads and walls in fog are as bright as it, and the photos of training have few of them (docs/log.md).
+LEAST_LIGHT = 0.5
 
 
 class ToneNet(NAFUNet):
@@ -74,3 +77,11 @@ def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> T
     lifted = (lifted_B4HW[:, :3].float() + 1) / 2
     toned = light * gain.clamp(-MOST_GAIN, MOST_GAIN).exp() + curve * light * (1 - light) + offset
     return (toned + lift * (lifted - light)) * 2 - 1
+
+
+def keep_light(image_B3HW: Tensor, toned_B3HW: Tensor) -> Tensor:
+    """The toned image in [-1, 1]; on the way back to the image as far as `LEAST_LIGHT` of the mean light needs."""
+    before, after = ((x.float().mean((1, 2, 3), keepdim=True) + 1) / 2 for x in (image_B3HW, toned_B3HW))
+    lost = (before - after).clamp(min=1e-6)
+    share_B111 = ((1 - LEAST_LIGHT) * before / lost).clamp(max=1)
+    return torch.lerp(image_B3HW.float(), toned_B3HW, share_B111)
