@@ -29,9 +29,8 @@ class BranchStage(OnRollouts):
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 1.0, (384, 384): 0.1})
     reuse: int = 16
     crop: tuple[int, ...] = (128, 128, 192, 256)
-    scales: int | None = (
-        None  #: of the rollouts; None: all. At W = 1 the last ones hardly matter and are most of the time
-    )
+    #: Of the rollouts; None: all. At W = 1 the last ones hardly matter and are most of the time.
+    scales: int | None = None
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     name: str = "branch"
     judged_at = 1.0
@@ -51,9 +50,8 @@ class BranchStage(OnRollouts):
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         rows = self.replay.rows(step, turn)
-        parts = self._on_device(
-            self._cut_rows(rows, model.config.vqvae.downsample, step)
-        )  # whole windows are not copied
+        # Cut first, then moved: whole windows are not copied.
+        parts = self._on_device(self._cut_rows(rows, model.config.vqvae.downsample, step))
         shown = Shown(parts["degraded"], parts["toned"], parts.get("lifted"))
         output = _branch(model).alone(shown, parts["refined"])
         judged = self.judge(output, parts["clean"], _branch(model).detail.weight, step)
