@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorevar.models.veil import LEAST, lift_veil
+from restorevar.models.veil import LEAST, _without_blots, _without_grain, lift_veil
 
 
 def scene(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -43,6 +43,30 @@ def test_a_photo_without_veil_is_left_alone():
     lifted = lift_veil(clean)
     torch.testing.assert_close(lifted[:, :3], clean, atol=0.02, rtol=0)
     assert lifted[:, 3:].min() > 0.98
+
+
+def test_blocks_before_a_dense_veil_are_not_lifted_with_it():
+    """Steps of one level of 255, as JPEG leaves them in even fog, stay what they are; edges of the scene are lifted."""
+    blocks = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    blocks = (blocks.repeat_interleave(8, 2).repeat_interleave(8, 3) - 0.5) / 255
+    fog = torch.full((1, 3, 128, 128), 0.7) + blocks
+    fog[..., 88:, :] -= 0.3
+    dense, clear = torch.full((1, 1, 128, 128), 0.1), torch.ones(1, 1, 128, 128)
+    even = (..., slice(0, 64), slice(None))
+    assert _without_grain(fog, dense)[even].std() < 0.4 * blocks[even].std()
+    torch.testing.assert_close(_without_grain(fog, clear), fog, atol=1e-3, rtol=0)
+    edge = _without_grain(fog, dense)[..., 88:, :].mean() - _without_grain(fog, dense)[even].mean()
+    assert edge == pytest.approx(-0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("through, levels, kept", [(0.1, 1, (0, 0.3)), (0.1, 25, (0.95, 1)), (1.0, 1, (0.99, 1))])
+def test_a_trace_of_colour_in_dense_fog_is_none(through, levels, kept):
+    """Lifted by ten, it would be a blot; what has a colour keeps it, and light is never changed."""
+    colour = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(1, 3, 8, 8) * levels / 255
+    found = _without_blots(colour - 0.2, torch.full((1, 1, 8, 8), through))
+    torch.testing.assert_close(found.mean(1), torch.full((1, 8, 8), -0.2))
+    share = float((found[:, 0] - found[:, 1]).mean() / (colour[:, 0] - colour[:, 1]).mean())
+    assert kept[0] <= share <= kept[1]
 
 
 def test_each_photo_of_a_batch_has_air_of_its_own():

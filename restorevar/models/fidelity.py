@@ -174,6 +174,8 @@ class FidelityBranch(NAFUNet):
             injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
         picture = self.alone(shown, latent_BCHW)
+        if self.tone is not None:  # what the tone may not do, the U-Net may not either
+            picture = keep_light(degraded_B3HW, picture)
         if self.needs_no_decoder(weight):
             return picture
         decoded = decode(latent_BCHW, None)

@@ -82,6 +82,6 @@ def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> T
 def keep_light(image_B3HW: Tensor, toned_B3HW: Tensor) -> Tensor:
     """The toned image in [-1, 1]; on the way back to the image as far as `LEAST_LIGHT` of the mean light needs."""
     before, after = ((x.float().mean((1, 2, 3), keepdim=True) + 1) / 2 for x in (image_B3HW, toned_B3HW))
-    lost = (before - after).clamp(min=1e-6)
-    share_B111 = ((1 - LEAST_LIGHT) * before / lost).clamp(max=1)
+    lost, most = before - after, (1 - LEAST_LIGHT) * before
+    share_B111 = torch.where(lost > most, most / lost.clamp(min=1e-6), 1.0)
     return torch.lerp(image_B3HW.float(), toned_B3HW, share_B111)
