@@ -215,4 +215,4 @@ def _credits() -> list[str]:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]), Restorer.from_pretrained())
+    make(Path(sys.argv[1]), Path(sys.argv[2]), Restorer.from_pretrained(dtype="fp32"))
