@@ -5,7 +5,7 @@ and Sun 2015, arXiv 1505.00996) in place of soft matting. A minimum over surroun
 worst at, and it holds for any haze, not only for the one a network was trained on. What it gets wrong (white things,
 skies, photos without any haze) is for the network to know.
 
-Ours is that grain stays as it is: what JPEG and the camera's noise leave in dense fog would be lifted ten times as well.
+Ours is that grain stays as it is: what JPEG and a camera's noise leave in dense fog would be lifted ten times as well.
 """
 
 from __future__ import annotations
