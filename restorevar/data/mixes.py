@@ -61,7 +61,7 @@ def _parts(task: str) -> list[str]:
 MIXES = {
     "train": Mix(
         weights={
-            "haze": 32,
+            "haze": 26,
             "lowlight": 22,
             "rain": 18,
             "snow": 16,
