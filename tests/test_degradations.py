@@ -18,11 +18,11 @@ from restorevar.data.degradations import (
     jpeg,
     low_light,
     rain,
+    shifted_jpeg,
     snow,
     to_linear,
     to_srgb,
 )
-from restorevar.data.degradations.jpeg import found
 from restorevar.data.degradations.variants import among_things, grainy, lit_alike, things, unevenly_lit
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
@@ -220,7 +220,7 @@ def test_jpeg_of_higher_quality_is_closer(photos_B3HW: Tensor) -> None:
 def test_photos_are_met_with_blocks_that_begin_anywhere_and_some_smaller() -> None:
     """Where blocks join, neighbours differ more. Of 64 samples half have the grid of 8 pixels, at all of its places."""
     ramp_B3HW = (torch.linspace(0.2, 0.8, 96) ** 1.3).expand(64, 3, 64, 96)
-    result_B3HW = found(ramp_B3HW, torch.full((64,), 20), seeded(5))
+    result_B3HW = shifted_jpeg(ramp_B3HW, torch.full((64,), 20), seeded(5))
     assert result_B3HW.shape == ramp_B3HW.shape and 0 <= float(result_B3HW.min()) <= float(result_B3HW.max()) <= 1
     assert psnr_to(ramp_B3HW, result_B3HW) > 30
     steps_BX = (result_B3HW.diff(dim=-1) - ramp_B3HW.diff(dim=-1)).abs().mean((1, 2))[:, 7:87]

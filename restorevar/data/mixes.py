@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from restorevar.data.degradations import DEGRADATIONS, VARIANTS
-from restorevar.data.degradations.jpeg import found
+from restorevar.data.degradations import DEGRADATIONS, VARIANTS, shifted_jpeg
 from restorevar.errors import UserError
 
 CLEAN = "clean"
@@ -159,5 +158,5 @@ def _jpeg_some(image_S3HW: Tensor, probability: float, mix: Mix, generator: Gene
     if not chosen_S.any():
         return image_S3HW
     result_S3HW = image_S3HW.clone()
-    result_S3HW[chosen_S] = found(image_S3HW[chosen_S], quality_S[chosen_S], generator)
+    result_S3HW[chosen_S] = shifted_jpeg(image_S3HW[chosen_S], quality_S[chosen_S], generator)
     return result_S3HW

@@ -39,30 +39,28 @@ def lift_veil(image_B3HW: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast(image_B3HW.device.type, enabled=False):
         image = (image_B3HW.detach().float() + 1) / 2
         dark_B3hw = -F.max_pool2d(-image, CELL)
-        air_B311 = _air(image, _surroundings(dark_B3hw.amin(1, keepdim=True)))
+        small_B3hw = F.avg_pool2d(image, CELL)
+        air_B311 = _air(small_B3hw, _surroundings(dark_B3hw.amin(1, keepdim=True)))
         veil_B1hw = _surroundings((dark_B3hw / air_B311).amin(1, keepdim=True))
         guide_B1HW = image.mean(1, keepdim=True)
         through = _guided(1 - OMEGA * veil_B1hw, guide_B1HW).clamp(LEAST, 1)
-        plain = _without_grain(image, through)
+        plain = _without_grain(image, small_B3hw, through)
         behind = _without_blots(plain - air_B311, through)
         lifted = behind / through + air_B311 + (image - plain)
         return torch.cat([lifted.clamp(0, 1) * 2 - 1, through], dim=1)
 
 
-def _without_grain(image_B3HW: Tensor, through_B1HW: Tensor) -> Tensor:
-    """The image, even where it differs by less than grain would that lifting the veil made plain to see.
+def _without_grain(image_B3HW: Tensor, small_B3hw: Tensor, through_B1HW: Tensor) -> Tensor:
+    """The image, made even where it differs from its surroundings by no more than grain does.
 
     Blocks of JPEG and noise lie before the veil, not behind it: divided by a small transmission they are all that is
     seen of dense fog. The guided filter with the image as its own guide keeps a = v / (v + e) of what differs from the
     surroundings, with v its variance and e that of grain, worse the more the veil is lifted.
     """
-    small = F.avg_pool2d(image_B3HW, CELL)
-    variance = (_box(F.avg_pool2d(image_B3HW.square(), CELL)) - _box(small).square()).clamp(min=0)
-    grain_B1hw = (GRAIN * (1 / F.avg_pool2d(through_B1HW, CELL) - 1)).square()
-    a = _box(variance / (variance + grain_B1hw + 1e-8))
-    lines = torch.cat([a, _box(small) * (1 - a)], dim=1)
-    a, b = F.interpolate(lines, scale_factor=CELL, mode="bilinear", align_corners=False).chunk(2, dim=1)
-    return a * image_B3HW + b
+    mean_B3hw = _box(small_B3hw)
+    variance_B3hw = (_box(F.avg_pool2d(image_B3HW.square(), CELL)) - mean_B3hw.square()).clamp(min=0)
+    slope = _box(_share_above(variance_B3hw, GRAIN, F.avg_pool2d(through_B1HW, CELL)))
+    return _along(slope, mean_B3hw * (1 - slope), image_B3HW)
 
 
 def _without_blots(behind_B3HW: Tensor, through_B1HW: Tensor) -> Tensor:
@@ -70,8 +68,12 @@ def _without_blots(behind_B3HW: Tensor, through_B1HW: Tensor) -> Tensor:
     gray = behind_B3HW.mean(1, keepdim=True)
     colour = behind_B3HW - gray
     power = colour.square().mean(1, keepdim=True)
-    grain_B1HW = (COLOUR_GRAIN * (1 / through_B1HW - 1)).square()
-    return gray + colour * (power / (power + grain_B1HW + 1e-8))
+    return gray + colour * _share_above(power, COLOUR_GRAIN, through_B1HW)
+
+
+def _share_above(variance: Tensor, grain: float, through: Tensor) -> Tensor:
+    """In [0, 1], how much of what varies so is the scene's: grain counts the more, the more the veil is lifted."""
+    return variance / (variance + (grain * (1 / through - 1)).square() + 1e-8)
 
 
 def _surroundings(dark_B1hw: Tensor) -> Tensor:
@@ -79,27 +81,30 @@ def _surroundings(dark_B1hw: Tensor) -> Tensor:
     return -F.max_pool2d(-dark_B1hw, SURROUNDINGS, stride=1, padding=SURROUNDINGS // 2)
 
 
-def _air(image_B3HW: Tensor, dark_B1hw: Tensor) -> Tensor:
+def _air(small_B3hw: Tensor, dark_B1hw: Tensor) -> Tensor:
     """(B, 3, 1, 1) colour of the air: the mean of the cells, those counting most whose dark channel is highest.
 
     Not their brightest pixel, as published: smooth in the image, so that neighbouring windows agree.
     """
-    small = F.avg_pool2d(image_B3HW, CELL)
     weight = ((dark_B1hw - dark_B1hw.amax((2, 3), keepdim=True)) / AIR_FALL).exp()
-    air = (small * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
+    air = (small_B3hw * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
     return air.clamp_min(0.05)  # black photos are divided by it
 
 
 def _guided(plane_B1hw: Tensor, guide_B1HW: Tensor) -> Tensor:
     """The plane, of cells, with the edges of the guide, of pixels: in every window a line a * guide + b is fitted."""
-
     small = F.avg_pool2d(guide_B1HW, CELL)
     mean_guide, mean_plane = _box(small, WINDOW), _box(plane_B1hw, WINDOW)
     covariance = _box(small * plane_B1hw, WINDOW) - mean_guide * mean_plane
     slope = covariance / (_box(small * small, WINDOW) - mean_guide**2 + EPSILON)
-    lines = torch.cat([_box(slope, WINDOW), _box(mean_plane - slope * mean_guide, WINDOW)], dim=1)
-    a, b = F.interpolate(lines, scale_factor=CELL, mode="bilinear", align_corners=False).chunk(2, dim=1)
-    return a * guide_B1HW + b
+    return _along(_box(slope, WINDOW), _box(mean_plane - slope * mean_guide, WINDOW), guide_B1HW)
+
+
+def _along(slope_BChw: Tensor, offset_BChw: Tensor, image_BCHW: Tensor) -> Tensor:
+    """slope * image + offset, both of them brought from cells to pixels: the fast guided filter's last step."""
+    lines = torch.cat([slope_BChw, offset_BChw], dim=1)
+    slope, offset = F.interpolate(lines, scale_factor=CELL, mode="bilinear", align_corners=False).chunk(2, dim=1)
+    return slope * image_BCHW + offset
 
 
 def _box(values_BChw: Tensor, side: int = SURROUNDINGS) -> Tensor:

@@ -22,13 +22,25 @@ from torch import Generator, Tensor
 
 from .blur import blur
 from .haze import haze
-from .jpeg import jpeg
+from .jpeg import jpeg, shifted_jpeg
 from .low_light import low_light, to_linear, to_srgb
 from .rain import rain
 from .snow import snow
 from .variants import VARIANTS
 
-__all__ = ["DEGRADATIONS", "VARIANTS", "blur", "haze", "jpeg", "low_light", "rain", "snow", "to_linear", "to_srgb"]
+__all__ = [
+    "DEGRADATIONS",
+    "VARIANTS",
+    "blur",
+    "haze",
+    "jpeg",
+    "low_light",
+    "rain",
+    "shifted_jpeg",
+    "snow",
+    "to_linear",
+    "to_srgb",
+]
 
 # In the order in which light meets them: the air, what falls through it, the lens, the sensor.
 DEGRADATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {

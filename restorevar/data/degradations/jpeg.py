@@ -22,7 +22,7 @@ def jpeg(image_B3HW: Tensor, quality_B: Tensor) -> Tensor:
     return torch.stack([_jpeg_one(image, int(q)) for image, q in zip(image_B3HW, quality_B, strict=True)])
 
 
-def found(image_B3HW: Tensor, quality_B: Tensor, generator: Generator) -> Tensor:
+def shifted_jpeg(image_B3HW: Tensor, quality_B: Tensor, generator: Generator) -> Tensor:
     """As `jpeg`, of photos as they are met: parts of larger ones, so that blocks begin anywhere; half of them shrunken.
 
     What has only seen whole blocks of 8 pixels from the corner on takes all others for something in the scene.
