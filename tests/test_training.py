@@ -125,6 +125,22 @@ def test_real_pairs_join_by_manifest(photos, tmp_path):
     assert set(mixed.validation_tasks()) == {"haze", "rain", "snow", "lowlight", "blur", "clean"}
 
 
+def test_another_mix_degrades_the_same_photos_otherwise(photos, tmp_path):
+    """What a manifest has stays as it is; the source it came from too."""
+    make_pairs([photos], tmp_path / "pairs", ["haze"])
+    source = PairSource([Source(photos)], [Source(tmp_path / "pairs" / "pairs.json")], seed=0)
+    before = source.pairs("x", range(60), 16, 16)
+    snow = source.drawn_by(replace(MIXES["train"], weights={"snow": 1.0}))
+    assert set(snow.pairs("x", range(60), 16, 16).tasks) == {"snow", "haze"} and snow.fingerprint() != source.fingerprint()
+    after = source.pairs("x", range(60), 16, 16)
+    assert after.tasks == before.tasks and torch.equal(after.degraded, before.degraded)
+
+
+def test_an_unknown_mix_is_named(photos, tmp_path):
+    with pytest.raises(UserError, match="branch.mix=most: no such mix; there are train, detail, eval"):
+        train(tmp_path, Options("debug", data=[photos], stage="decoder", settings=["branch.mix=most"]))
+
+
 def test_bad_files_are_told_once_and_left_out(photos, tmp_path, caplog):
     """One unreadable photo, one truth that is gone, one of another size: the others go on serving."""
     make_pairs([photos], tmp_path, ["haze"])

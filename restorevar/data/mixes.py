@@ -57,26 +57,34 @@ def _parts(task: str) -> list[str]:
     return [name for name in DEGRADATIONS if name in names]
 
 
+_TRAIN = Mix(
+    weights={
+        "haze": 26,
+        "lowlight": 22,
+        "rain": 18,
+        "snow": 16,
+        "blur": 16,
+        "haze+rain": 1.5,
+        "haze+snow": 1.5,
+        "lowlight+blur": 1.5,
+        "rain+lowlight": 0.75,
+        "haze+lowlight": 0.75,
+        CLEAN: 12,
+    },
+    variants=0.5,
+    retaken=0.5,
+    jpeg_probability=0.5,
+    jpeg_clean=0.2,
+    jpeg_quality=(50, 98),
+)
+
+#: train    all that a model is to learn
+#: detail   the same for a network whose light and air are set by another (models/tone.py): more of what is local
+#: eval     what pairs to measure with are made of
 MIXES = {
-    "train": Mix(
-        weights={
-            "haze": 26,
-            "lowlight": 22,
-            "rain": 18,
-            "snow": 16,
-            "blur": 16,
-            "haze+rain": 1.5,
-            "haze+snow": 1.5,
-            "lowlight+blur": 1.5,
-            "rain+lowlight": 0.75,
-            "haze+lowlight": 0.75,
-            CLEAN: 12,
-        },
-        variants=0.5,
-        retaken=0.5,
-        jpeg_probability=0.5,
-        jpeg_clean=0.2,
-        jpeg_quality=(50, 98),
+    "train": _TRAIN,
+    "detail": replace(
+        _TRAIN, weights={**_TRAIN.weights, "haze": 18, "lowlight": 18, "rain": 25, "snow": 22, "blur": 26, CLEAN: 14}
     ),
     "eval": Mix(weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)),
 }

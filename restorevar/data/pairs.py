@@ -10,6 +10,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,11 +82,20 @@ class Synthetic:
         files = find_photos(root)
         held_out = files[VALIDATION_EVERY - 1 :: VALIDATION_EVERY] or files[-1:]
         training = sorted(set(files) - set(held_out)) or files
-        self.root, self.files, self.mix, self.min_mean = root, files, mix, min_mean
-        self.mix_for_dark = mix.without("lowlight")
+        self.root, self.files, self.min_mean = root, files, min_mean
+        self._take(mix)
         self.training = PhotoPool(training, geometry)
         self.held_out = PhotoPool(held_out)
         self.size = len(training)
+
+    def drawn_by(self, mix: Mix) -> Synthetic:
+        """The same photographs, decoded once for both, degraded by another mix."""
+        other = copy(self)
+        other._take(mix)
+        return other
+
+    def _take(self, mix: Mix) -> None:
+        self.mix, self.mix_for_dark = mix, mix.without("lowlight")
 
     def pair(self, height: int, width: int, generator: Generator) -> tuple[Tensor, Tensor, str]:
         crop = self.training.crop(height, width, generator)
@@ -203,6 +213,13 @@ class PairSource:
         """Only the clean halves, (B, 3, height, width) uint8."""
         generators = [seeded(self.seed, stream, i) for i in indices]
         return torch.stack([self._part(g).clean(height, width, g) for g in generators])
+
+    def drawn_by(self, mix: Mix) -> PairSource:
+        """The same photographs, degraded by another mix; the pairs of manifests stay as they are."""
+        other = copy(self)
+        other.mix = mix
+        other.parts = [part.drawn_by(mix) if isinstance(part, Synthetic) else part for part in self.parts]
+        return other
 
     def validation(self, count: int, height: int, width: int, task: str | None = None) -> Pairs:
         """The same pairs at every call; of one task where one is named."""

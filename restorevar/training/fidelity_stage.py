@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.mixes import MIXES
+from ..errors import UserError
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch, Shown
 from .decoder_stage import OnRollouts
@@ -31,12 +33,15 @@ class BranchStage(OnRollouts):
     crop: tuple[int, ...] = (128, 128, 192, 256)
     #: Of the rollouts; None: all. At W = 1 the last ones hardly matter and are most of the time.
     scales: int | None = None
+    mix: str = "detail"  #: of MIXES; without a tone before it: "train"
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     name: str = "branch"
     judged_at = 1.0
 
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
-        super().setup(model, setting)
+        if self.mix not in MIXES:
+            raise UserError(f"branch.mix={self.mix}: no such mix; there are {', '.join(MIXES)}")
+        super().setup(model, replace(setting, source=setting.source.drawn_by(MIXES[self.mix])))
         _branch(model).leave_decoder_alone()  # what it was given before comes from features that change now
 
     def samples(self, model: RestoreVAR) -> Make:
