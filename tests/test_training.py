@@ -131,7 +131,9 @@ def test_another_mix_degrades_the_same_photos_otherwise(photos, tmp_path):
     source = PairSource([Source(photos)], [Source(tmp_path / "pairs" / "pairs.json")], seed=0)
     before = source.pairs("x", range(60), 16, 16)
     snow = source.drawn_by(replace(MIXES["train"], weights={"snow": 1.0}))
-    assert set(snow.pairs("x", range(60), 16, 16).tasks) == {"snow", "haze"} and snow.fingerprint() != source.fingerprint()
+    assert (
+        set(snow.pairs("x", range(60), 16, 16).tasks) == {"snow", "haze"} and snow.fingerprint() != source.fingerprint()
+    )
     after = source.pairs("x", range(60), 16, 16)
     assert after.tasks == before.tasks and torch.equal(after.degraded, before.degraded)
 
