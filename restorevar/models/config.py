@@ -298,7 +298,7 @@ def compact() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=6, width=256, heads=4, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
-        # More blocks where the resolution is fine: streaks, flakes and blur are local, and each block costs little there.
+        # More blocks where the resolution is fine: streaks and flakes are local, and a block costs little there.
         fidelity=FidelityConfig(
             encoder=(2, 2, 4), decoder=(3, 2, 1), latent=True, fuse=False, dark_channel=True, tone=True
         ),
