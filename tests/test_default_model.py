@@ -51,7 +51,7 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. This model does
 #: not remove blur (docs/model-card.md): there, what is asked is that it does no harm to speak of.
-GAINS = {"haze": 8.5, "lowlight": 11.5, "rain": 4.0, "snow": 1.8, "blur": -0.05}
+GAINS = {"haze": 9.0, "lowlight": 10.4, "rain": 4.8, "snow": 2.4, "blur": -0.05}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -68,7 +68,7 @@ def test_degraded_pictures_gain(restorer, task):
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert min(kept) > 40, kept
+    assert min(kept) > 42, kept
 
 
 def test_the_same_photo_gives_the_same_result(restorer):

@@ -201,6 +201,7 @@ def _pairs(count: int, shape: Shape) -> Pairs:
 def _setting(processes: int, accumulate: int, checkpointing: bool) -> Setting:
     """One process's setting, of which the stages use little before the first step."""
     source = SimpleNamespace(seed=0, size=1)
+    source.drawn_by = lambda mix: source
     accelerator = SimpleNamespace(
         device=META,
         process_index=0,
