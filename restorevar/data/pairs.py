@@ -82,8 +82,7 @@ class Synthetic:
         files = find_photos(root)
         held_out = files[VALIDATION_EVERY - 1 :: VALIDATION_EVERY] or files[-1:]
         training = sorted(set(files) - set(held_out)) or files
-        self.root, self.files, self.min_mean = root, files, min_mean
-        self._take(mix)
+        self.root, self.files, self.mix, self.min_mean = root, files, mix, min_mean
         self.training = PhotoPool(training, geometry)
         self.held_out = PhotoPool(held_out)
         self.size = len(training)
@@ -91,18 +90,15 @@ class Synthetic:
     def drawn_by(self, mix: Mix) -> Synthetic:
         """The same photographs, decoded once for both, degraded by another mix."""
         other = copy(self)
-        other._take(mix)
+        other.mix = mix
         return other
-
-    def _take(self, mix: Mix) -> None:
-        self.mix, self.mix_for_dark = mix, mix.without("lowlight")
 
     def pair(self, height: int, width: int, generator: Generator) -> tuple[Tensor, Tensor, str]:
         crop = self.training.crop(height, width, generator)
         if self.mix.retaken and float(torch.rand((), generator=generator)) < self.mix.retaken:
             crop = retaken(crop, generator)
         dark = float(crop.mean()) * 255 < self.min_mean
-        return self._degraded(crop, self.mix_for_dark if dark else self.mix, generator)
+        return self._degraded(crop, self.mix.without("lowlight") if dark else self.mix, generator)
 
     def clean(self, height: int, width: int, generator: Generator) -> Tensor:
         return _to_u8(self.training.crop(height, width, generator))
