@@ -288,6 +288,8 @@ def test_photos_are_deleted_when_the_page_is_closed(page, app, address, tmp_path
     key = page.execute_script("return sessionStorage.getItem('restorevar-visit')")
     folder = app.state.visits.find(key).folder
     assert len(list(folder.rglob("*.webp"))) == 5 and (folder.stat().st_mode & 0o77) == 0
+    are_loaded = "return [...document.images].every(picture => picture.complete)"
+    wait_for(lambda: page.execute_script(are_loaded), WAIT)  # else one asked for later would be missed, rightly
     other = page.current_window_handle
     page.switch_to.new_window("tab")
     opened = page.current_window_handle

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +28,9 @@ POLICY = (
 )
 #: Keys, and photos of people: nothing of a visit is kept by browsers or proxies, or told to other sites.
 PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+#: Bytes of a file that are sent at once.
+PIECE = 1 << 18
 
 
 def mount_page(app: FastAPI, engine: Engine) -> FastAPI:
@@ -115,7 +120,7 @@ def _add_files(app: FastAPI, visits: Visits) -> None:
             path = visits.find(key).pack()
         except KeyError:
             raise HTTPException(404) from None
-        return FileResponse(path, filename="restored.zip", headers=PRIVATE)
+        return _sent(path, "restored.zip")
 
     @app.get("/visit/{key}/{photo}/{file}", include_in_schema=False)
     def file(key: str, photo: str, file: str) -> Response:
@@ -124,9 +129,30 @@ def _add_files(app: FastAPI, visits: Visits) -> None:
             path, name = visits.find(key).file(photo, file)
         except KeyError:
             raise HTTPException(404) from None
-        if not path.is_file():
-            raise HTTPException(404)
-        return FileResponse(path, filename=name, headers=PRIVATE)
+        return _sent(path, name)
+
+
+def _sent(path: Path, name: str | None) -> Response:
+    """A file of a visit: to be kept under a name, or a WebP picture to be shown.
+
+    It is opened before its length is promised, as it may be deleted with the visit at any moment.
+    """
+    try:
+        file = path.open("rb")
+    except OSError:
+        raise HTTPException(404) from None
+    headers = {"Content-Length": str(os.fstat(file.fileno()).st_size), **PRIVATE}
+    kind = "image/webp"
+    if name is not None:
+        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return StreamingResponse(_pieces(file), headers=headers, media_type=kind)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 class _Headers:
