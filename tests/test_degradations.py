@@ -23,7 +23,8 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
-from restorevar.data.degradations.variants import among_things, grainy, lit_alike, things, unevenly_lit
+from restorevar.data.degradations.maps import gaussian_blur
+from restorevar.data.degradations.variants import among_things, grainy, lit_alike, out_of_focus, things, unevenly_lit
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
 from restorevar.errors import UserError
@@ -61,6 +62,17 @@ def test_keeps_shape_and_range_and_leaves_the_input_alone(task: str, photos_B3HW
     assert result_B3HW.dtype == torch.float32
     assert float(result_B3HW.min()) >= 0 and float(result_B3HW.max()) <= 1
     assert torch.equal(photos_B3HW, before_B3HW)
+
+
+def test_what_is_out_of_focus_can_be_undone_in_part(photos_B3HW: Tensor) -> None:
+    strength_B = torch.full((len(photos_B3HW),), 0.4)
+    blurred_B3HW = out_of_focus(photos_B3HW, strength_B, seeded())
+    smooth_B3HW = gaussian_blur(blurred_B3HW.flatten(0, 1), torch.full((3 * len(strength_B),), 2.0)).view_as(
+        blurred_B3HW
+    )
+    sharpened_B3HW = (blurred_B3HW + 0.5 * (blurred_B3HW - smooth_B3HW)).clamp(0, 1)
+    assert psnr_to(photos_B3HW, sharpened_B3HW) > psnr_to(photos_B3HW, blurred_B3HW) + 0.5
+    assert (blurred_B3HW.mean(dim=(2, 3)) - photos_B3HW.mean(dim=(2, 3))).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("task", list(MAKERS))

@@ -84,7 +84,7 @@ _TRAIN = Mix(
 MIXES = {
     "train": _TRAIN,
     "detail": replace(
-        _TRAIN, weights={**_TRAIN.weights, "haze": 18, "lowlight": 22, "rain": 24, "snow": 20, "blur": 22, CLEAN: 14}
+        _TRAIN, weights={**_TRAIN.weights, "haze": 20, "lowlight": 20, "rain": 20, "snow": 18, "blur": 44, CLEAN: 14}
     ),
     "eval": Mix(weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)),
 }

@@ -176,6 +176,21 @@ def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     return torch.where(spread(chance(batch, 0.25, generator)), enlarged_B3HW, blurred_B3HW).clamp(0, 1)
 
 
+def out_of_focus(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """A lens set a little too near or too far, or a poor one: most blurred photos are that, and it can be undone.
+
+    Among shaken ones alone, of which little can be, a network learns to leave every blurred photo as it is.
+    """
+    batch, _, height, width = image_B3HW.shape
+    sigma_B = between(strength_B, 0.5, 3.0) * pixel_scale(height, width)
+    soft_B3HW = gaussian_blur(image_B3HW.reshape(-1, height, width), sigma_B.repeat_interleave(3)).view_as(image_B3HW)
+    discs_BKK = disc_kernels(1.6 * sigma_B, 2 * math.ceil(1.6 * float(sigma_B.max())) + 3)
+    disc_B3HW = convolve(image_B3HW, discs_BKK / discs_BKK.sum(dim=(1, 2), keepdim=True))
+    blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), soft_B3HW, disc_B3HW)
+    noise_B = 0.01 * uniform(batch, 0.0, 1.0, generator) * chance(batch, 0.5, generator)
+    return (blurred_B3HW + spread(noise_B) * torch.randn(image_B3HW.shape, generator=generator)).clamp(0, 1)
+
+
 def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Fog under a covered sky: the scene has lost its colours before the air adds its own, which is dull."""
     batch = len(image_B3HW)
@@ -300,5 +315,5 @@ VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] =
     "rain": (filtered_rain, gray_rain),
     "snow": (round_snow, soft_snow),
     "lowlight": (darkened, against_the_light),
-    "blur": (plain_blur, blur_with_lights),
+    "blur": (plain_blur, blur_with_lights, out_of_focus),
 }
