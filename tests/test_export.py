@@ -44,7 +44,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         transformer=TransformerConfig(depth=1, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
-        fidelity=FidelityConfig(width=8, encoder=(1,), middle=0, latent=True, fuse=False, dark_channel=True, tone=True),
+        fidelity=FidelityConfig(
+            width=8, encoder=(1,), middle=0, latent=True, fuse=False, dark_channel=True, tone=True, focus=True
+        ),
         rollout="expected",
     )
     network = RestoreVAR(config)

@@ -150,7 +150,9 @@ def shown_the_veil() -> RestoreVAR:
     torch.manual_seed(0)
     config = debug()
     assert config.fidelity is not None
-    return RestoreVAR(replace(config, fidelity=replace(config.fidelity, fuse=False, dark_channel=True, tone=True)))
+    return RestoreVAR(
+        replace(config, fidelity=replace(config.fidelity, fuse=False, dark_channel=True, tone=True, focus=True))
+    )
 
 
 def hazy(height: int, width: int) -> torch.Tensor:
@@ -162,14 +164,18 @@ def test_what_the_branch_may_take_changes_nothing_at_first():
     model = shown_the_veil()
     branch = model.fidelity
     torch.nn.init.normal_(branch.detail.weight, std=0.05)
-    plain = FidelityBranch(replace(model.config.fidelity, dark_channel=False, tone=False), model.config.vqvae)
+    plain = FidelityBranch(
+        replace(model.config.fidelity, dark_channel=False, tone=False, focus=False), model.config.vqvae
+    )
     plain.load_state_dict(branch.state_dict(), strict=False)
     degraded, latent = hazy(32, 48), torch.randn(1, 8, 4, 6)
     with torch.inference_mode():
         pictures = [b.restore(degraded, latent, 1.0, model.vqvae.decode_unclamped) for b in (branch, plain)]
     torch.testing.assert_close(*pictures, atol=1e-6, rtol=0)
     new = branch.state_dict().keys() - plain.state_dict().keys()
-    assert {name.split(".")[0] for name in new} == {"from_lifted", "lifts", "tone", "from_degraded", "returns"}
+    assert {name.split(".")[0] for name in new} == {
+        *("from_lifted", "lifts", "tone", "from_degraded", "returns", "focus")
+    }
 
 
 def test_the_branch_may_take_what_lies_behind_the_veil():

@@ -783,7 +783,7 @@ def test_settings_reach_model_stages_and_losses():
 def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     """The paper's models have no fidelity branch; a later run adds it and keeps all else."""
     config, stages = apply_overrides(replace(debug(), fidelity=None), recipes.debug(), ["model.fidelity.encoder=[2,1]"])
-    assert config.fidelity.encoder == (2, 1) and len(stages) == 9
+    assert config.fidelity.encoder == (2, 1) and len(stages) == 10
     before = Options("debug", [photos], stage="decoder", settings=["model.fidelity=null"])
     train(tmp_path / "run", before)
     assert load_model(str(tmp_path / "run" / "model")).model.config.fidelity is None
@@ -792,19 +792,20 @@ def test_a_branch_can_join_a_model_without_one(photos, tmp_path):
     assert (tmp_path / "run" / "fidelity.done").is_file()
 
 
-def test_tone_and_veil_can_join_a_model_without_them(photos, tmp_path):
-    without = ["model.fidelity.dark_channel=false", "model.fidelity.tone=false"]
+def test_tone_focus_and_veil_can_join_a_model_without_them(photos, tmp_path):
+    without = [f"model.fidelity.{part}=false" for part in ("dark_channel", "tone", "focus")]
     train(tmp_path / "before", Options("debug", [photos], stage="decoder", settings=without))
-    assert not (tmp_path / "before" / "tone.done").exists()
+    assert not any((tmp_path / "before" / f"{stage}.done").exists() for stage in ("tone", "focus"))
     init = str(tmp_path / "before" / "model")
     options = Options("debug", [photos], stage="decoder", init=init, settings=["branch.scales=1"])
     train(tmp_path / "run", options)
     state = load_model(str(tmp_path / "run" / "model")).model.state_dict()
-    for part in ("lifts", "tone.maps"):
+    for part in ("lifts", "tone.maps", "focus.shares"):
         assert state[f"fidelity.{part}.weight"].any(), part
     lines = (tmp_path / "run" / "log.jsonl").read_text()
     assert "tensors of fidelity start anew" in lines
-    assert (tmp_path / "run" / "tone.done").read_text().startswith("2 steps")
+    for stage in ("tone", "focus"):
+        assert (tmp_path / "run" / f"{stage}.done").read_text().startswith("2 steps")
 
 
 def test_the_tone_is_doubted_in_some_of_the_photos():

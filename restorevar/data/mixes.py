@@ -80,11 +80,17 @@ _TRAIN = Mix(
 
 #: train    all that a model is to learn
 #: detail   the same for a network whose light and air are set by another (models/tone.py): more of what is local
+#: focus    blur, and enough of all else to leave it alone (models/focus.py)
 #: eval     what pairs to measure with are made of
 MIXES = {
     "train": _TRAIN,
     "detail": replace(
         _TRAIN, weights={**_TRAIN.weights, "haze": 20, "lowlight": 20, "rain": 20, "snow": 18, "blur": 44, CLEAN: 14}
+    ),
+    "focus": replace(
+        _TRAIN,
+        weights={"blur": 55, "haze": 8, "lowlight": 8, "rain": 5, "snow": 5, "lowlight+blur": 2, CLEAN: 20},
+        variants=0.6,
     ),
     "eval": Mix(weights=dict.fromkeys(("haze", "rain", "snow", "lowlight", "blur"), 1.0), strength=(0.2, 0.9)),
 }

@@ -175,8 +175,9 @@ class FidelityConfig:
     `width` channels at the finest level; `encoder` and `decoder` count the blocks per level, finest first, the last
     number also serving the levels after it; `middle` those at the latent's resolution. With `latent` the branch also
     looks at the restored latent; with `dark_channel` at the photo as the dark channel prior restores it, too, and may
-    take from that. With `tone` a small network sets light and veil of the whole window first (tone.py). With `fuse` its
-    features enter the decoder, else each makes a picture of its own.
+    take from that. With `tone` a small network sets light and veil of the whole window first (tone.py), with `focus` a
+    smaller one how much it is sharpened (focus.py). With `fuse` its features enter the decoder, else each makes a
+    picture of its own.
     """
 
     width: int = 32
@@ -188,6 +189,7 @@ class FidelityConfig:
     fuse: bool = True
     dark_channel: bool = False
     tone: bool = False
+    focus: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.encoder or not self.decoder or min(*self.encoder, *self.decoder, self.middle) < 0:
@@ -300,7 +302,7 @@ def compact() -> RestoreVARConfig:
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
         # More blocks where the resolution is fine: streaks and flakes are local, and a block costs little there.
         fidelity=FidelityConfig(
-            encoder=(2, 2, 4), decoder=(3, 2, 1), latent=True, fuse=False, dark_channel=True, tone=True
+            encoder=(2, 2, 4), decoder=(3, 2, 1), latent=True, fuse=False, dark_channel=True, tone=True, focus=True
         ),
         rollout="expected",
     )
@@ -315,7 +317,7 @@ def debug() -> RestoreVARConfig:
         ),
         transformer=TransformerConfig(depth=2, width=32, heads=2, classes=0, aligned_condition=True, drop_path=0.0),
         refiner=RefinerConfig(depth=1, width=24, heads=2, mlp_width=32, positions="rotary"),
-        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1, latent=True, dark_channel=True, tone=True),
+        fidelity=FidelityConfig(width=8, encoder=(1,), middle=1, latent=True, dark_channel=True, tone=True, focus=True),
     )
 
 

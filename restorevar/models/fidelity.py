@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
+from .focus import FocusNet, apply_focus
 from .nafnet import NAFUNet, counts_for, silent_conv
 from .tone import MOST, ToneNet, apply_tone, keep_light
 from .veil import lift_veil
@@ -58,7 +59,7 @@ class Shown:
     """What the branch is shown of a photo, beside its latent. All of it can be cut: see `FidelityBranch`.
 
     degraded_B3HW   the photo, in [-1, 1]
-    toned_B3HW      the same in the light and air that it should have, in [-1.25, 1.25]; without a tone, the photo
+    toned_B3HW      the same in the light, air and focus that it should have, in [-1.25, 1.25], where they are set
     lifted_B4HW     that without veil, and the transmission (veil.py); None where it is not looked at
     """
 
@@ -73,12 +74,12 @@ class FidelityBranch(NAFUNet):
     What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without them the
     branch restores by itself and hardly follows them (docs/log.md).
 
-    With `tone` a small network sets light and veil of the whole photo first (tone.py), and what the U-Net sees and adds
-    to is that. It adds any detail; a share of the way back to the photo, for the tone may be mistaken; and, with
-    `dark_channel`, a share of what lifting the veil changes.
+    With `tone` a small network sets light and veil of the whole photo first (tone.py), with `focus` another sharpens
+    what is soft all over (focus.py), and what the U-Net sees and adds to is that. It adds any detail; a share of the
+    way back to the photo, for they may be mistaken; and, with `dark_channel`, a share of what lifting the veil changes.
 
-    What tells tone and veil lies anywhere in a photo. So they are found in the whole of it (`show`), of which training
-    then cuts parts.
+    What tells tone, focus and veil lies anywhere in a photo. So they are found in the whole of it (`show`), of which
+    training then cuts parts.
     """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
@@ -111,6 +112,7 @@ class FidelityBranch(NAFUNet):
             self.tone = ToneNet(config.width * 3 // 2)
             self.from_degraded = silent_conv(pixels, config.width)
             self.returns = silent_conv(config.width, vqvae.patch**2)
+        self.focus = FocusNet() if config.focus else None
         # Past the norm of the fusion, which hides how large a feature is: a change of tone is a matter of size.
         self.detail = silent_conv(config.width, pixels)
         self.leave_decoder_alone()
@@ -125,14 +127,23 @@ class FidelityBranch(NAFUNet):
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
     def show(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Shown:
-        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; `doubt`, in training, changes the maps of the tone."""
-        toned_B3HW = degraded_B3HW
-        if self.tone is not None:
-            lifted = lift_veil(degraded_B3HW)
-            maps = self.tone.look(degraded_B3HW, lifted)
-            maps = maps if doubt is None else doubt(maps)
-            toned_B3HW = keep_light(degraded_B3HW, apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST))
+        """Whole photos (B, 3, H, W) in [-1, 1] in their tone and focus, and that without veil.
+
+        `doubt`, in training, changes the maps of the tone.
+        """
+        toned_B3HW = self.set_tone(degraded_B3HW, doubt)
+        if self.focus is not None:
+            toned_B3HW = apply_focus(toned_B3HW, self.focus.look(toned_B3HW)).clamp(-MOST, MOST)
         return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
+
+    def set_tone(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The tone of `show` alone."""
+        if self.tone is None:
+            return degraded_B3HW
+        lifted = lift_veil(degraded_B3HW)
+        maps = self.tone.look(degraded_B3HW, lifted)
+        maps = maps if doubt is None else doubt(maps)
+        return keep_light(degraded_B3HW, apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST))
 
     def seen(self, shown: Shown, latent_BCHW: Tensor) -> list[Tensor]:
         """Features at each resolution, finest first."""

@@ -11,6 +11,7 @@ from ..models import ModelConfig, RegressionConfig, RestoreVARConfig
 from ..models import config as presets
 from .decoder_stage import DecoderStage
 from .fidelity_stage import BranchStage, FidelityStage
+from .focus_stage import FocusStage
 from .image_loss import ImageLoss
 from .refiner_stage import RefinerStage
 from .regression_stage import RegressionStage
@@ -24,7 +25,7 @@ STAGE_GROUPS = {
     "vqvae": ("autoencoder", "codebook", "tokenizer"),
     "transformer": ("transformer",),
     "refiner": ("refiner",),
-    "decoder": ("decoder", "tone", "branch", "fidelity"),
+    "decoder": ("decoder", "tone", "focus", "branch", "fidelity"),
 }
 
 
@@ -55,6 +56,7 @@ def compact() -> list[Stage]:
         DecoderStage(Schedule(lr=2e-4, batch=8, ema=0.99), share=0.02, shapes={(192, 192): 1.0}),
         # No fidelity stage: the branch does not enter the decoder here, they have nothing to agree on.
         ToneStage(Schedule(lr=1.5e-3, batch=48, weight_decay=0.2, ema=0.998), share=0.10),
+        FocusStage(Schedule(lr=2e-3, batch=128, weight_decay=0.1, ema=0.99), share=0.02),
         BranchStage(
             Schedule(lr=6e-4, batch=12, ema=0.998, validate_seconds=900),
             share=0.30,
@@ -159,6 +161,7 @@ def debug() -> list[Stage]:
         RefinerStage(schedule, shapes=shape),
         DecoderStage(schedule, shapes=shape, loss=every),
         ToneStage(schedule, shapes=shape),
+        FocusStage(schedule, shapes=shape),
         BranchStage(schedule, shapes=shape, crop=(16,)),
         FidelityStage(schedule, shapes=shape, crop=(16,)),
     ]

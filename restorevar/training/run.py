@@ -72,8 +72,9 @@ def plan(options: Options) -> tuple[ModelConfig, list[Stage]]:
         stages = [stage for stage in stages if stage.name != "refiner"]
     if isinstance(config, RestoreVARConfig) and config.fidelity is None:
         stages = [stage for stage in stages if stage.name not in ("branch", "fidelity")]
-    if not isinstance(config, RestoreVARConfig) or config.fidelity is None or not config.fidelity.tone:
-        stages = [stage for stage in stages if stage.name != "tone"]
+    for part in ("tone", "focus"):
+        if not isinstance(config, RestoreVARConfig) or config.fidelity is None or not getattr(config.fidelity, part):
+            stages = [stage for stage in stages if stage.name != part]
     if options.stage is not None:
         stages = [stage for stage in stages if stage.name in STAGE_GROUPS[options.stage]]
         if not stages:

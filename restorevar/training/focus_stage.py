@@ -1,0 +1,106 @@
+"""Focus stage, ours: how much whole photos are sharpened (models/focus.py).
+
+What sharpening with given shares leaves of the error is a quadratic form in the shares. So of each photo a few dozen
+numbers are kept and no pixels, and a step looks at more than a hundred photos in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..data.mixes import MIXES
+from ..data.pairs import Pairs, to_model
+from ..models import RestoreVAR
+from ..models.fidelity import FidelityBranch
+from ..models.focus import REACHES, FocusNet, curvature, statistics
+from .replay import Make, Replay, Sample, Shapes
+from .trainer import Preview, Schedule, Setting, Stage
+from .validation import Restore, gains, preview
+
+#: An error below that of 44 dB, images in [-1, 1], counts as none.
+NO_ERROR = 4 * 10**-4.4
+#: A dB lost counts as so many gained.
+HARM = 2.0
+
+
+@dataclass
+class FocusStage(Stage[RestoreVAR]):
+    """The focus alone. Photos that are not blurred are to stay as their tone has left them.
+
+    Whatever else is wrong with them: more contrast in every detail would bring a hazy photo nearer to its truth, too,
+    and sharpen those that are not hazy.
+    """
+
+    schedule: Schedule
+    share: float = 1.0
+    shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.6, (384, 384): 0.4})
+    reuse: int = 20
+    name: str = "focus"
+
+    def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
+        return [_focus(model)]
+
+    def setup(self, model: RestoreVAR, setting: Setting) -> None:
+        assert model.fidelity is not None
+        self.source, self.device = setting.source.drawn_by(MIXES["focus"]), setting.device
+        make = _problems(model.fidelity, self.device)
+        setting = replace(setting, source=self.source)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=1 << 16, reuse=self.reuse)
+
+    def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
+        batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
+        gain_B = gained(batch, _focus(model)(batch["seen"]))
+        blurred_B = batch["wrong"] > 0
+        loss = -(gain_B.clamp(min=0) + HARM * gain_B.clamp(max=0)).mean() / 10
+        return {"loss": loss, "gain": gain_B.mean(), "harm": (gain_B * ~blurred_B).sum() / len(gain_B)}
+
+    def validate(self, model: RestoreVAR) -> dict[str, float]:
+        return gains(_restoring(model), self.source, next(iter(self.shapes)), self.device)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_gain"]
+
+    def preview(self, model: RestoreVAR) -> Preview:
+        return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
+
+
+def gained(problem: Sample, shares_BK: Tensor) -> Tensor:
+    """dB (B) that sharpening with the shares brings."""
+    square = torch.einsum("bi,bij,bj->b", shares_BK, problem["square"], shares_BK)
+    left_B = square - 2 * (shares_BK * problem["cross"]).sum(1) + problem["wrong"]
+    return 10 * ((problem["wrong"] + NO_ERROR) / (left_B.clamp(min=0) + NO_ERROR)).log10()
+
+
+def _focus(model: RestoreVAR) -> FocusNet:
+    assert model.fidelity is not None and model.fidelity.focus is not None, "this model sets no focus"
+    return model.fidelity.focus
+
+
+def _restoring(model: RestoreVAR) -> Restore:
+    assert model.fidelity is not None
+    show = model.fidelity.show
+    return lambda degraded: show(degraded).toned_B3HW.clamp(-1, 1)
+
+
+def _problems(branch: FidelityBranch, device: torch.device) -> Make:
+    """Pairs -> what the network sees of each, and the parts of the error as a quadratic form in the shares."""
+
+    def make(pairs: Pairs) -> Sample:
+        clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
+        toned = branch.set_tone(degraded)
+        blurred_B = torch.tensor(["blur" in task.split("+") for task in pairs.tasks], device=device)
+        wanted = torch.where(blurred_B[:, None, None, None], clean, toned)
+        bands = curvature(toned.flatten(0, 1), REACHES).unflatten(0, toned.shape[:2]).transpose(1, 2).flatten(2)
+        missing = (wanted - toned).flatten(1)
+        pixels = missing.shape[1]
+        return {
+            "seen": statistics(toned),
+            "square": bands @ bands.mT / pixels,
+            "cross": (bands @ missing[..., None])[..., 0] / pixels,
+            "wrong": missing.square().mean(1),
+        }
+
+    return make
