@@ -16,6 +16,7 @@ from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
 from restorevar.models.fidelity import CALM, FidelityBranch, Shown
+from restorevar.models.focus import apply_focus
 from restorevar.models.rope import apply_rope, rope_table
 from restorevar.models.veil import lift_veil
 
@@ -202,6 +203,21 @@ def test_the_branch_sees_and_adds_to_the_toned_picture():
         torch.testing.assert_close(model.restore(degraded, fidelity=0.0), model.vqvae.decode(refined(model, degraded)))
 
 
+@pytest.mark.parametrize("fuse", [False, True])
+def test_the_branch_sharpens_its_picture_last(fuse):
+    model = shown_the_veil()
+    model = RestoreVAR(replace(model.config, fidelity=replace(model.config.fidelity, fuse=fuse))).eval()
+    branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
+    shares = torch.linspace(-0.5, 0.2, 9)
+    with torch.inference_mode():
+        torch.nn.init.constant_(branch.detail.bias, 0.1)
+        before, decoded = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.0))
+        branch.focus.shares.bias.copy_(shares)
+        after, half = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.5))
+    torch.testing.assert_close(after, apply_focus(before, shares[None]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(half, (after + decoded) / 2, atol=1e-5, rtol=0)
+
+
 def refined(model, degraded):
     return model.refine(*model.generate(model.condition(degraded)))
 
@@ -248,7 +264,8 @@ def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny
     torch.nn.init.normal_(model.fidelity.detail.weight, std=0.05)
     degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
-        alone = model.fidelity.alone(model.fidelity.show(degraded), latent)
+        shown = model.fidelity.show(degraded)
+        alone = model.fidelity.sharpened(model.fidelity.alone(shown, latent), shown)
         assert not torch.allclose(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-3)
         model.fidelity.leave_decoder_alone()
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)

@@ -59,7 +59,7 @@ class Shown:
     """What the branch is shown of a photo, beside its latent. All of it can be cut: see `FidelityBranch`.
 
     degraded_B3HW   the photo, in [-1, 1]
-    toned_B3HW      the same in the light, air and focus that it should have, in [-1.25, 1.25], where they are set
+    toned_B3HW      the same in the light and air that it should have, in [-1.25, 1.25]; without a tone, the photo
     lifted_B4HW     that without veil, and the transmission (veil.py); None where it is not looked at
     """
 
@@ -74,12 +74,13 @@ class FidelityBranch(NAFUNet):
     What the tokens say of tone, and of what lies below the haze, then decides for the detail too. Without them the
     branch restores by itself and hardly follows them (docs/log.md).
 
-    With `tone` a small network sets light and veil of the whole photo first (tone.py), with `focus` another sharpens
-    what is soft all over (focus.py), and what the U-Net sees and adds to is that. It adds any detail; a share of the
-    way back to the photo, for they may be mistaken; and, with `dark_channel`, a share of what lifting the veil changes.
+    With `tone` a small network sets light and veil of the whole photo first (tone.py), and what the U-Net sees and adds
+    to is that. It adds any detail; a share of the way back to the photo, for the tone may be mistaken; and, with
+    `dark_channel`, a share of what lifting the veil changes. With `focus` another small network sharpens its picture
+    where the photo is soft all over (focus.py): last, for a U-Net that has not learned to sharpen undoes it.
 
-    What tells tone, focus and veil lies anywhere in a photo. So they are found in the whole of it (`show`), of which
-    training then cuts parts.
+    What tells tone and veil lies anywhere in a photo. So they are found in the whole of it (`show`), of which training
+    then cuts parts.
     """
 
     def __init__(self, config: FidelityConfig, vqvae: VQVAEConfig):
@@ -127,13 +128,8 @@ class FidelityBranch(NAFUNet):
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
     def show(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Shown:
-        """Whole photos (B, 3, H, W) in [-1, 1] in their tone and focus, and that without veil.
-
-        `doubt`, in training, changes the maps of the tone.
-        """
+        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; `doubt`, in training, changes the maps of the tone."""
         toned_B3HW = self.set_tone(degraded_B3HW, doubt)
-        if self.focus is not None:
-            toned_B3HW = apply_focus(toned_B3HW, self.focus.look(toned_B3HW)).clamp(-MOST, MOST)
         return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
 
     def set_tone(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -171,6 +167,12 @@ class FidelityBranch(NAFUNet):
         """The branch's own picture, not clamped."""
         return shown.toned_B3HW.float() + self.added(self.seen(shown, latent_BCHW)[0], shown)
 
+    def sharpened(self, picture_B3HW: Tensor, shown: Shown) -> Tensor:
+        """The branch's picture in the focus that the toned photo asks for; not clamped."""
+        if self.focus is None:
+            return picture_B3HW
+        return apply_focus(picture_B3HW, self.focus.look(shown.toned_B3HW))
+
     def _shuffled(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.patch).float()
 
@@ -184,7 +186,7 @@ class FidelityBranch(NAFUNet):
         if self.fuses:
             injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
-        picture = self.alone(shown, latent_BCHW)
+        picture = self.sharpened(self.alone(shown, latent_BCHW), shown)
         if self.tone is not None:  # what the tone may not do, the U-Net may not either
             picture = keep_light(degraded_B3HW, picture)
         if self.needs_no_decoder(weight):
@@ -208,9 +210,15 @@ class FidelityInjector:
         return h
 
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
-        """decoded + W (keep * (toned - decoded) + detail + added), keep and detail from the finest features."""
+        """decoded + W (keep * (toned - decoded) + detail + added), keep and detail from the finest features.
+
+        Sharpened before it is weighed.
+        """
         assert self.last is not None, "the decoder has not run"
         keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
         keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
         added = detail + self.branch.added(self.features[0], self.shown)
-        return decoded_B3HW + self.weight * (keep * (self.shown.toned_B3HW.float() - decoded_B3HW) + added)
+        change = keep * (self.shown.toned_B3HW.float() - decoded_B3HW) + added
+        if self.branch.focus is not None:
+            change = self.branch.sharpened(decoded_B3HW + change, self.shown) - decoded_B3HW
+        return decoded_B3HW + self.weight * change

@@ -37,7 +37,7 @@ class FocusStage(Stage[RestoreVAR]):
     schedule: Schedule
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.6, (384, 384): 0.4})
-    reuse: int = 20
+    reuse: int = 100
     name: str = "focus"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
@@ -81,8 +81,13 @@ def _focus(model: RestoreVAR) -> FocusNet:
 
 def _restoring(model: RestoreVAR) -> Restore:
     assert model.fidelity is not None
-    show = model.fidelity.show
-    return lambda degraded: show(degraded).toned_B3HW.clamp(-1, 1)
+    branch = model.fidelity
+
+    def restore(degraded_B3HW: Tensor) -> Tensor:
+        shown = branch.show(degraded_B3HW)
+        return branch.sharpened(shown.toned_B3HW, shown).clamp(-1, 1)
+
+    return restore
 
 
 def _problems(branch: FidelityBranch, device: torch.device) -> Make:
