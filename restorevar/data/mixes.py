@@ -85,7 +85,7 @@ _TRAIN = Mix(
 MIXES = {
     "train": _TRAIN,
     "detail": replace(
-        _TRAIN, weights={**_TRAIN.weights, "haze": 20, "lowlight": 20, "rain": 20, "snow": 18, "blur": 44, CLEAN: 14}
+        _TRAIN, weights={**_TRAIN.weights, "haze": 18, "lowlight": 22, "rain": 24, "snow": 20, "blur": 22, CLEAN: 14}
     ),
     "focus": replace(
         _TRAIN,
