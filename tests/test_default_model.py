@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from restorevar import Restorer, available_models
 from restorevar.checkpoints import WEIGHTS, resolve_model
 from restorevar.cli import app
+from restorevar.data.degradations.maps import gaussian_blur
 from restorevar.data.synthesis import degrade_photo, seed_for
 from restorevar.models.config import compact
 
@@ -49,9 +50,9 @@ def test_example_photos_of_all_five_kinds(tmp_path):
         assert after.shape == before.shape and not np.array_equal(after, before), photo.name
 
 
-#: dB that the median of the four pictures must gain, a little below what was measured of these weights. This model does
-#: not remove blur (docs/model-card.md): there, what is asked is that it does no harm to speak of.
-GAINS = {"haze": 9.0, "lowlight": 10.4, "rain": 4.8, "snow": 2.4, "blur": -0.05}
+#: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
+#: shaken hand, most of what is made here, this model hardly undoes anything (docs/model-card.md).
+GAINS = {"haze": 8.6, "lowlight": 10.3, "rain": 4.8, "snow": 2.4, "blur": 0.03}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -64,6 +65,14 @@ def test_degraded_pictures_gain(restorer, task):
         degraded = degrade_photo(clean, task, seed_for(0, str(i), task), (0.2, 0.9)).permute(1, 2, 0).numpy()
         gains.append(psnr(restorer(degraded).astype(float), truth) - psnr(degraded.astype(float), truth))
     assert np.median(gains) > GAINS[task], gains
+
+
+@pytest.mark.parametrize("sigma", [1.2, 2.0])
+def test_photos_out_of_focus_are_sharpened(restorer, sigma):
+    for truth in TRUTHS:
+        maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
+        soft = gaussian_blur(maps_3HW, torch.full((3,), sigma)).permute(1, 2, 0).round().to(torch.uint8).numpy()
+        assert psnr(restorer(soft).astype(float), truth) > psnr(soft.astype(float), truth) + 1.0
 
 
 def test_clean_photos_are_left_almost_alone(restorer):
