@@ -86,6 +86,13 @@ def test_the_statistics_of_a_photo_are_its_own_beside_others():
     torch.testing.assert_close(statistics(images)[:1], statistics(images[:1]))
 
 
+def test_lower_precision_around_it_changes_nothing():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        seen, sharpened = statistics(photo()), apply_focus(photo(), -torch.ones(1, SHARES))
+    assert torch.equal(seen, statistics(photo()))
+    assert torch.equal(sharpened, apply_focus(photo(), -torch.ones(1, SHARES)))
+
+
 def test_the_stage_knows_what_the_shares_would_bring():
     """The quadratic form, against images that were sharpened; and that unblurred photos are to stay as they are."""
     model = RestoreVAR(debug()).eval()

@@ -36,12 +36,15 @@ def curvature(x_NHW: Tensor, reaches: tuple[int, ...], raw: bool = False) -> Ten
     def differences(smooth: Tensor, reach: int) -> Tensor:
         return F.conv2d(F.pad(smooth, [reach] * 4, mode="replicate"), kernels, dilation=reach)
 
+    found = []
     smooth = x_NHW[:, None]
-    found = [differences(smooth, 1)] if raw else []
-    for reach in reaches:
-        smooth = F.conv2d(F.pad(smooth, [2 * reach] * 2 + [0, 0], mode="replicate"), across, dilation=reach)
-        smooth = F.conv2d(F.pad(smooth, [0, 0] + [2 * reach] * 2, mode="replicate"), down, dilation=reach)
-        found.append(differences(smooth, reach))
+    with torch.autocast(x_NHW.device.type, enabled=False):  # small differences of large numbers
+        if raw:
+            found.append(differences(smooth, 1))
+        for reach in reaches:
+            smooth = F.conv2d(F.pad(smooth, [2 * reach] * 2 + [0, 0], mode="replicate"), across, dilation=reach)
+            smooth = F.conv2d(F.pad(smooth, [0, 0] + [2 * reach] * 2, mode="replicate"), down, dilation=reach)
+            found.append(differences(smooth, reach))
     return torch.cat(found, dim=1)
 
 

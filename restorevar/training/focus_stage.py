@@ -69,8 +69,8 @@ class FocusStage(Stage[RestoreVAR]):
 
 def gained(problem: Sample, shares_BK: Tensor) -> Tensor:
     """dB (B) that sharpening with the shares brings."""
-    square = torch.einsum("bi,bij,bj->b", shares_BK, problem["square"], shares_BK)
-    left_B = square - 2 * (shares_BK * problem["cross"]).sum(1) + problem["wrong"]
+    square_B = (shares_BK[:, :, None] * problem["square"] * shares_BK[:, None]).sum((1, 2))
+    left_B = square_B - 2 * (shares_BK * problem["cross"]).sum(1) + problem["wrong"]
     return 10 * ((problem["wrong"] + NO_ERROR) / (left_B.clamp(min=0) + NO_ERROR)).log10()
 
 
@@ -101,11 +101,8 @@ def _problems(branch: FidelityBranch, device: torch.device) -> Make:
         bands = curvature(toned.flatten(0, 1), REACHES).unflatten(0, toned.shape[:2]).transpose(1, 2).flatten(2)
         missing = (wanted - toned).flatten(1)
         pixels = missing.shape[1]
-        return {
-            "seen": statistics(toned),
-            "square": bands @ bands.mT / pixels,
-            "cross": (bands @ missing[..., None])[..., 0] / pixels,
-            "wrong": missing.square().mean(1),
-        }
+        with torch.autocast(device.type, enabled=False):
+            square, cross = bands @ bands.mT / pixels, (bands @ missing[..., None])[..., 0] / pixels
+        return {"seen": statistics(toned), "square": square, "cross": cross, "wrong": missing.square().mean(1)}
 
     return make
