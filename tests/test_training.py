@@ -139,7 +139,7 @@ def test_another_mix_degrades_the_same_photos_otherwise(photos, tmp_path):
 
 
 def test_an_unknown_mix_is_named(photos, tmp_path):
-    with pytest.raises(UserError, match=r"branch\.mix=most: no such mix; there are train, detail, eval"):
+    with pytest.raises(UserError, match=r"branch\.mix=most: no such mix; there are train, detail, focus, eval"):
         train(tmp_path, Options("debug", data=[photos], stage="decoder", settings=["branch.mix=most"]))
 
 
