@@ -10,11 +10,11 @@ The id is a secret: whoever knows it may ask. Where there are keys, it must come
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
@@ -27,7 +27,7 @@ from ..images import NotAnImage
 from ..images.failures import silence, translating
 from ..images.opening import identify, refuse_unsuitable
 from . import jobs
-from .archives import CHUNK, ZipLimits, is_archive, is_zip, members, pack
+from .archives import ZipLimits, is_archive, is_zip, members, pack
 from .engine import Engine
 from .job_metrics import JobCollector
 from .job_runner import JobRunner
@@ -35,6 +35,7 @@ from .jobs import Arrival, Job, JobFile, JobOptions, JobStore, NoRoom, UnknownJo
 from .names import distinct, result_name, shown_name
 from .problems import responses
 from .restore_routes import Format, Speed
+from .sending import read_pieces, send, send_file
 from .tickets import Closed
 from .transcoding import MEDIA_TYPES
 
@@ -207,7 +208,7 @@ def job_routes(
         done = [file for file in job.files if file.state == "done"]
         names = distinct([result_name(file.name, file.format or "") for file in done])
         paths = [store.result(job, file.number) for file in done]
-        return _send(pack(zip(names, paths, strict=True)), "application/zip", "restored.zip")
+        return send(pack(zip(names, paths, strict=True)), "application/zip", "restored.zip")
 
     @router.delete("/{id}", status_code=204, response_class=Response, responses=responses(**_ANY))
     def drop(id: JobId, request: Request) -> Response:
@@ -236,7 +237,7 @@ def _take_in(upload: UploadFile, arrival: Arrival, store: JobStore, pixels: int)
     upload.file.seek(0)
     name = upload.filename or ""
     if not is_zip(head):
-        arrival.add(name, _pieces(upload.file), lambda path: check_image(path, pixels))
+        arrival.add(name, read_pieces(upload.file), lambda path: check_image(path, pixels))
         return
     limits = store.limits
     allowed = ZipLimits(limits.files - len(arrival.files), limits.file_bytes, limits.job_bytes)
@@ -253,11 +254,6 @@ def check_image(path: Path, pixels: int) -> None:
         if is_archive(stream.read(512)):
             raise UserError("is an archive of a kind that is not taken; send images, or a zip archive")
         refuse_unsuitable(identify(stream), stream, pixels)
-
-
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
-    while piece := stream.read(CHUNK):
-        yield piece
 
 
 def _refuse_without_image(arrival: Arrival) -> None:
@@ -283,27 +279,7 @@ def _send_image(store: JobStore, job: Job, file: JobFile) -> StreamingResponse:
     except FileNotFoundError:
         raise HTTPException(410, "the result is gone") from None
     name = distinct([result_name(file.name, file.format)])[0].rsplit("/", 1)[-1]
-    response = _send(_and_close(stream), MEDIA_TYPES[file.format], name)
-    response.headers["Content-Length"] = str(file.result_bytes)
-    return response
-
-
-def _and_close(stream: IO[bytes]) -> Iterator[bytes]:
-    with stream:
-        yield from _pieces(stream)
-
-
-def _send(pieces: Iterator[bytes], kind: str, name: str) -> StreamingResponse:
-    headers = {"Content-Disposition": content_disposition(name)}
-    return StreamingResponse(pieces, media_type=kind, headers=headers)
-
-
-def content_disposition(name: str) -> str:
-    """For saving under `name`; other than plain characters as RFC 6266 has it."""
-    from urllib.parse import quote
-
-    plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return send_file(stream, MEDIA_TYPES[file.format], name)
 
 
 def _status(job: Job, runner: JobRunner) -> JobStatus:

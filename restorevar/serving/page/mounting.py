@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import UserError
 from ..engine import Engine
+from ..sending import send_file
 from .examples import examples
 from .visits import Visits
 
@@ -28,9 +28,6 @@ POLICY = (
 )
 #: Keys, and photos of people: nothing of a visit is kept by browsers or proxies, or told to other sites.
 PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-
-#: Bytes of a file that are sent at once.
-PIECE = 1 << 18
 
 
 def mount_page(app: FastAPI, engine: Engine) -> FastAPI:
@@ -133,26 +130,15 @@ def _add_files(app: FastAPI, visits: Visits) -> None:
 
 
 def _sent(path: Path, name: str | None) -> Response:
-    """A file of a visit: to be kept under a name, or a WebP picture to be shown.
-
-    It is opened before its length is promised, as it may be deleted with the visit at any moment.
-    """
+    """A file of a visit, which may be deleted at any moment: to be kept under a name, or a WebP picture to be shown."""
     try:
         file = path.open("rb")
     except OSError:
         raise HTTPException(404) from None
-    headers = {"Content-Length": str(os.fstat(file.fileno()).st_size), **PRIVATE}
-    kind = "image/webp"
-    if name is not None:
-        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return StreamingResponse(_pieces(file), headers=headers, media_type=kind)
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(PIECE):
-            yield piece
+    kind = "image/webp" if name is None else mimetypes.guess_type(name)[0] or "application/octet-stream"
+    response = send_file(file, kind, name)
+    response.headers.update(PRIVATE)
+    return response
 
 
 class _Headers:
