@@ -21,7 +21,7 @@ from restorevar.models.focus import (
     curvature,
     statistics,
 )
-from restorevar.training.focus_stage import NO_ERROR, _problems, gained
+from restorevar.training.focus_stage import NO_ERROR, gained, problems
 
 SHARES = DIRECTIONS * len(REACHES)
 
@@ -36,14 +36,9 @@ def soft(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return gaussian_blur(image.flatten(0, 1), torch.full((image.shape[0] * 3,), sigma)).view_as(image)
 
 
-def grid(height: int = 24, width: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
-    return y, x
-
-
 def test_curvature_is_the_second_difference_at_each_distance():
     """Of a paraboloid, which smoothing leaves as curved as it is: away from the border, where it is reflected."""
-    y, x = grid(64, 64)
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     found = curvature((0.5 * x * x + 1.5 * y * y + 0.25 * x * y)[None], (1, 2, 4), raw=True)[0, :, 24:40, 24:40]
     for band, reach in enumerate((1, 1, 2, 4)):
         for value, expected in zip(found[3 * band : 3 * band + 3], (1.0, 3.0, 0.25), strict=True):
@@ -101,12 +96,12 @@ def test_the_stage_knows_what_the_shares_would_bring():
     blurred_u8 = ((blurred + 1) * 127.5).round().to(torch.uint8)
     pairs = Pairs(clean_u8.repeat(2, 1, 1, 1), blurred_u8.repeat(2, 1, 1, 1), ["blur", "haze"])
     with torch.no_grad():
-        problem = _problems(model.fidelity, torch.device("cpu"))(pairs)
+        problem = problems(model.fidelity, torch.device("cpu"))(pairs)
     assert problem["wrong"][1] == 0 and not problem["cross"][1].any()
     best = torch.linalg.solve(problem["square"][0] + 1e-6 * torch.eye(SHARES), problem["cross"][0])
-    given_u8 = pairs.degraded[:1].float() / 127.5 - 1
+    degraded = pairs.degraded[:1].float() / 127.5 - 1
     clean = pairs.clean[:1].float() / 127.5 - 1
-    before, after = ((x - clean).square().mean() for x in (given_u8, apply_focus(given_u8, best[None])))
+    before, after = ((x - clean).square().mean() for x in (degraded, apply_focus(degraded, best[None])))
     expected = 10 * ((before + NO_ERROR) / (after + NO_ERROR)).log10()
     bring = gained(problem, torch.stack([best, best]))
     assert float(bring[0]) == pytest.approx(float(expected), abs=0.01) and bring[0] > 1

@@ -174,9 +174,8 @@ def test_what_the_branch_may_take_changes_nothing_at_first():
         pictures = [b.restore(degraded, latent, 1.0, model.vqvae.decode_unclamped) for b in (branch, plain)]
     torch.testing.assert_close(*pictures, atol=1e-6, rtol=0)
     new = branch.state_dict().keys() - plain.state_dict().keys()
-    assert {name.split(".")[0] for name in new} == {
-        *("from_lifted", "lifts", "tone", "from_degraded", "returns", "focus")
-    }
+    added = {"from_lifted", "lifts", "tone", "from_degraded", "returns", "focus"}
+    assert {name.split(".")[0] for name in new} == added
 
 
 def test_the_branch_may_take_what_lies_behind_the_veil():
@@ -265,7 +264,7 @@ def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny
     degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
         shown = model.fidelity.show(degraded)
-        alone = model.fidelity.sharpened(model.fidelity.alone(shown, latent), shown)
+        alone = model.fidelity.sharpened(model.fidelity.alone(shown, latent), shown.toned_B3HW)
         assert not torch.allclose(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-3)
         model.fidelity.leave_decoder_alone()
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)

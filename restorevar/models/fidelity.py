@@ -167,11 +167,9 @@ class FidelityBranch(NAFUNet):
         """The branch's own picture, not clamped."""
         return shown.toned_B3HW.float() + self.added(self.seen(shown, latent_BCHW)[0], shown)
 
-    def sharpened(self, picture_B3HW: Tensor, shown: Shown) -> Tensor:
-        """The branch's picture in the focus that the toned photo asks for; not clamped."""
-        if self.focus is None:
-            return picture_B3HW
-        return apply_focus(picture_B3HW, self.focus.look(shown.toned_B3HW))
+    def sharpened(self, picture_B3HW: Tensor, toned_B3HW: Tensor) -> Tensor:
+        """A picture in the focus that the toned photo asks for; not clamped."""
+        return picture_B3HW if self.focus is None else apply_focus(picture_B3HW, self.focus.look(toned_B3HW))
 
     def _shuffled(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.patch).float()
@@ -186,7 +184,7 @@ class FidelityBranch(NAFUNet):
         if self.fuses:
             injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
-        picture = self.sharpened(self.alone(shown, latent_BCHW), shown)
+        picture = self.sharpened(self.alone(shown, latent_BCHW), shown.toned_B3HW)
         if self.tone is not None:  # what the tone may not do, the U-Net may not either
             picture = keep_light(degraded_B3HW, picture)
         if self.needs_no_decoder(weight):
@@ -210,15 +208,14 @@ class FidelityInjector:
         return h
 
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
-        """decoded + W (keep * (toned - decoded) + detail + added), keep and detail from the finest features.
+        """decoded + W (picture - decoded); picture: decoded + keep * (toned - decoded) + detail + added, in focus.
 
-        Sharpened before it is weighed.
+        Keep and detail come from the finest features.
         """
         assert self.last is not None, "the decoder has not run"
         keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
         keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
         added = detail + self.branch.added(self.features[0], self.shown)
-        change = keep * (self.shown.toned_B3HW.float() - decoded_B3HW) + added
-        if self.branch.focus is not None:
-            change = self.branch.sharpened(decoded_B3HW + change, self.shown) - decoded_B3HW
-        return decoded_B3HW + self.weight * change
+        toned = self.shown.toned_B3HW
+        picture = self.branch.sharpened(decoded_B3HW + keep * (toned.float() - decoded_B3HW) + added, toned)
+        return decoded_B3HW + self.weight * (picture - decoded_B3HW)

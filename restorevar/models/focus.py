@@ -1,4 +1,4 @@
-"""Focus first: how soft a photo is, and which way, decided from the statistics of its details.
+"""Focus last: how soft a photo is, and which way, decided from the statistics of its details.
 
 The details of sharp photographs are strong in much the same proportion from one scale and direction to the next; blur
 takes from the fine ones, motion from those across it. A few numbers tell, and what they ask for is a few numbers too:

@@ -13,12 +13,12 @@ from ..models import RestoreVAR
 from .image_loss import ImageLoss
 from .replay import Make, Replay, Sample, Shapes, die_below, stacked, unstacked
 from .rollouts import restoring, rollout_samples
-from .trainer import Preview, Schedule, Setting, Stage
-from .validation import gains, preview
+from .trainer import Schedule, Setting
+from .validation import JudgedByGain, Restore
 
 
 @dataclass
-class OnRollouts(Stage):
+class OnRollouts(JudgedByGain[RestoreVAR]):
     """What this stage and the fidelity stage share: a pool of images with their rollouts, and cutting parts of them.
 
     Rollouts want windows that show a scene; the decoder works locally. So samples of `shapes` are rolled out whole, and
@@ -49,14 +49,8 @@ class OnRollouts(Stage):
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
 
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(restoring(model, self.judged_at), self.source, next(iter(self.shapes)), self.device)
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
-
-    def preview(self, model: RestoreVAR) -> Preview:
-        return preview([restoring(model, self.judged_at)], self.source, next(iter(self.shapes)), self.device)
+    def restore_by(self, model: RestoreVAR) -> Restore:
+        return restoring(model, self.judged_at)
 
     def _batch(self, step: int, turn: int) -> Sample:
         """Whole windows: clean and degraded in [-1, 1], the rollout, the clean image's latent."""

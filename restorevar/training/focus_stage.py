@@ -17,8 +17,8 @@ from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
 from ..models.focus import REACHES, FocusNet, curvature, statistics
 from .replay import Make, Replay, Sample, Shapes
-from .trainer import Preview, Schedule, Setting, Stage
-from .validation import Restore, gains, preview
+from .trainer import Schedule, Setting
+from .validation import JudgedByGain, Restore
 
 #: An error below that of 44 dB, images in [-1, 1], counts as none.
 NO_ERROR = 4 * 10**-4.4
@@ -27,7 +27,7 @@ HARM = 2.0
 
 
 @dataclass
-class FocusStage(Stage[RestoreVAR]):
+class FocusStage(JudgedByGain[RestoreVAR]):
     """The focus alone. Photos that are not blurred are to stay as their tone has left them.
 
     Whatever else is wrong with them: more contrast in every detail would bring a hazy photo nearer to its truth, too,
@@ -46,7 +46,7 @@ class FocusStage(Stage[RestoreVAR]):
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
         assert model.fidelity is not None
         self.source, self.device = setting.source.drawn_by(MIXES["focus"]), setting.device
-        make = _problems(model.fidelity, self.device)
+        make = problems(model.fidelity, self.device)
         setting = replace(setting, source=self.source)
         self.replay: Replay = setting.replay(self, model, make, self.shapes, size=1 << 16, reuse=self.reuse)
 
@@ -57,14 +57,15 @@ class FocusStage(Stage[RestoreVAR]):
         loss = -(gain_B.clamp(min=0) + HARM * gain_B.clamp(max=0)).mean() / 10
         return {"loss": loss, "gain": gain_B.mean(), "harm": (gain_B * ~blurred_B).sum() / len(gain_B)}
 
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(_restoring(model), self.source, next(iter(self.shapes)), self.device)
+    def restore_by(self, model: RestoreVAR) -> Restore:
+        assert model.fidelity is not None
+        branch = model.fidelity
 
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
+        def restore(degraded_B3HW: Tensor) -> Tensor:
+            toned = branch.set_tone(degraded_B3HW)
+            return branch.sharpened(toned, toned).clamp(-1, 1)
 
-    def preview(self, model: RestoreVAR) -> Preview:
-        return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
+        return restore
 
 
 def gained(problem: Sample, shares_BK: Tensor) -> Tensor:
@@ -79,18 +80,7 @@ def _focus(model: RestoreVAR) -> FocusNet:
     return model.fidelity.focus
 
 
-def _restoring(model: RestoreVAR) -> Restore:
-    assert model.fidelity is not None
-    branch = model.fidelity
-
-    def restore(degraded_B3HW: Tensor) -> Tensor:
-        shown = branch.show(degraded_B3HW)
-        return branch.sharpened(shown.toned_B3HW, shown).clamp(-1, 1)
-
-    return restore
-
-
-def _problems(branch: FidelityBranch, device: torch.device) -> Make:
+def problems(branch: FidelityBranch, device: torch.device) -> Make:
     """Pairs -> what the network sees of each, and the parts of the error as a quadratic form in the shares."""
 
     def make(pairs: Pairs) -> Sample:

@@ -14,12 +14,12 @@ from ..data.pairs import Pairs, to_model
 from .image_loss import ImageLoss
 from .losses import mean_gain
 from .replay import Replay, Sample, Shape, Shapes
-from .trainer import Preview, Schedule, Setting, Stage
-from .validation import Restore, gains, preview
+from .trainer import Schedule, Setting
+from .validation import JudgedByGain, Restore
 
 
 @dataclass
-class RegressionStage(Stage[Any]):
+class RegressionStage(JudgedByGain[Any]):
     """All of the network, on windows of `shapes`.
 
     Small ones are many to a batch: what dims one photo and brightens another is learned from many. The larger ones are
@@ -53,20 +53,11 @@ class RegressionStage(Stage[Any]):
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
 
-    def validate(self, model: Any) -> dict[str, float]:
-        return gains(self._restoring(model), self.source, self._shape, self.device)
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
-
-    def preview(self, model: Any) -> Preview:
-        return preview([self._restoring(model)], self.source, self._shape, self.device)
-
-    def _restoring(self, model: Any) -> Restore:
+    def restore_by(self, model: Any) -> Restore:
         return lambda degraded: model(degraded).clamp(-1, 1)
 
     @property
-    def _shape(self) -> Shape:
+    def judged_shape(self) -> Shape:
         return self.validation_side, self.validation_side
 
 

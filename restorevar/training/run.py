@@ -68,13 +68,11 @@ def plan(options: Options) -> tuple[ModelConfig, list[Stage]]:
         raise UserError(f"unknown stage {options.stage!r}: one of {', '.join(STAGE_GROUPS)}")
     recipe = RECIPES[options.recipe]
     config, stages = apply_overrides(recipe.model(), recipe.stages(), options.settings)
-    if isinstance(config, RestoreVARConfig) and config.refiner.kind == "none":
-        stages = [stage for stage in stages if stage.name != "refiner"]
-    if isinstance(config, RestoreVARConfig) and config.fidelity is None:
-        stages = [stage for stage in stages if stage.name not in ("branch", "fidelity")]
-    for part in ("tone", "focus"):
-        if not isinstance(config, RestoreVARConfig) or config.fidelity is None or not getattr(config.fidelity, part):
-            stages = [stage for stage in stages if stage.name != part]
+    if isinstance(config, RestoreVARConfig):
+        has, fidelity = {"refiner": config.refiner.kind != "none"}, config.fidelity
+        has |= {"branch": fidelity is not None, "fidelity": fidelity is not None}
+        has |= {part: fidelity is not None and getattr(fidelity, part) for part in ("tone", "focus")}
+        stages = [stage for stage in stages if has.get(stage.name, True)]
     if options.stage is not None:
         stages = [stage for stage in stages if stage.name in STAGE_GROUPS[options.stage]]
         if not stages:

@@ -14,15 +14,15 @@ from ..models.veil import lift_veil
 from .image_loss import ImageLoss
 from .losses import mean_gain
 from .replay import Make, Replay, Sample, Shapes, die_below
-from .trainer import Preview, Schedule, Setting, Stage
-from .validation import Restore, gains, preview
+from .trainer import Schedule, Setting
+from .validation import JudgedByGain, Restore
 
 #: The smallest part of a view, per side, that a step may look at.
 LEAST_PART = 0.7
 
 
 @dataclass
-class ToneStage(Stage[RestoreVAR]):
+class ToneStage(JudgedByGain[RestoreVAR]):
     """The tone alone. Windows are degraded at their size, or rain would be no rain, and shrunken for good then.
 
     Every step looks at another part of the views, in another size, mirrored or not: a few hundred photographs are soon
@@ -59,14 +59,10 @@ class ToneStage(Stage[RestoreVAR]):
     def critic_loss(self, step: int) -> Tensor:
         return self.judge.critic_loss(step)
 
-    def validate(self, model: RestoreVAR) -> dict[str, float]:
-        return gains(_restoring(model), self.source, next(iter(self.shapes)), self.device)
-
-    def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_gain"]
-
-    def preview(self, model: RestoreVAR) -> Preview:
-        return preview([_restoring(model)], self.source, next(iter(self.shapes)), self.device)
+    def restore_by(self, model: RestoreVAR) -> Restore:
+        assert model.fidelity is not None
+        set_tone = model.fidelity.set_tone
+        return lambda degraded: set_tone(degraded).clamp(-1, 1)
 
 
 def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]:
@@ -84,12 +80,6 @@ def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]
 def _tone(model: RestoreVAR) -> ToneNet:
     assert model.fidelity is not None and model.fidelity.tone is not None, "this model sets no tone"
     return model.fidelity.tone
-
-
-def _restoring(model: RestoreVAR) -> Restore:
-    assert model.fidelity is not None
-    show = model.fidelity.show
-    return lambda degraded: show(degraded).toned_B3HW.clamp(-1, 1)
 
 
 def _views(tone: ToneNet, device: torch.device) -> Make:

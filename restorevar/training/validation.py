@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 from ..data.mixes import CLEAN
 from ..data.pairs import PairSource, to_model
 from .losses import psnr, ssim
-from .replay import Shape
-from .trainer import Preview
+from .replay import Shape, Shapes
+from .trainer import M, Preview, Stage
 
 #: Degraded (B, 3, h, w) in [-1, 1] -> restored, likewise.
 Restore = Callable[[Tensor], Tensor]
@@ -49,3 +50,28 @@ def preview(restores: Sequence[Restore], source: PairSource, shape: Shape, devic
         clean, degraded = validation_images(source, shape, task, 1, device)
         columns.append([degraded[0], *(restore(degraded)[0] for restore in restores), clean[0]])
     return Preview(tasks, [list(row) for row in zip(*columns, strict=True)])
+
+
+class JudgedByGain(Stage[M]):
+    """A stage whose model restores images: judged by the dB that it gains on held-out crops of its first shape."""
+
+    source: PairSource
+    device: torch.device
+    shapes: Shapes
+
+    @abstractmethod
+    def restore_by(self, model: M) -> Restore:
+        """What the model makes of degraded images, as far as this stage trains it."""
+
+    @property
+    def judged_shape(self) -> Shape:
+        return next(iter(self.shapes))
+
+    def validate(self, model: M) -> dict[str, float]:
+        return gains(self.restore_by(model), self.source, self.judged_shape, self.device)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_gain"]
+
+    def preview(self, model: M) -> Preview:
+        return preview([self.restore_by(model)], self.source, self.judged_shape, self.device)
