@@ -22,30 +22,38 @@ FLAT = 1e-4
 
 
 def curvature(x_NHW: Tensor, reaches: tuple[int, ...], raw: bool = False) -> Tensor:
-    """Second differences (N, 3 per reach, H, W) of what is smooth at each of the distances; `raw`: first, of the image.
-
-    Smoothed by the B3 spline "a trous": each distance from the one before, twice as far apart.
-    """
-    spline = x_NHW.new_tensor((0.0625, 0.25, 0.375, 0.25, 0.0625))
-    across, down = spline[None, None, None], spline[None, None, :, None]
-    flat, step = [0.0, 0.0, 0.0], [1.0, -2.0, 1.0]
-    leaning = [[0.25, 0.0, -0.25], flat, [-0.25, 0.0, 0.25]]
-    upright = [flat, step, flat]
-    kernels = x_NHW.new_tensor([upright, list(zip(*upright, strict=True)), leaning])[:, None]
-
-    def differences(smooth: Tensor, reach: int) -> Tensor:
-        return F.conv2d(F.pad(smooth, [reach] * 4, mode="replicate"), kernels, dilation=reach)
-
-    found = []
-    smooth = x_NHW[:, None]
+    """Second differences (N, 3 a reach, H, W) of what is smooth at each of the distances; `raw`: first, of the image."""
+    kernels = _kernels(x_NHW)[:, None]
+    smooth = [(1, x_NHW), *_smooth(x_NHW, reaches)] if raw else _smooth(x_NHW, reaches)
     with torch.autocast(x_NHW.device.type, enabled=False):  # small differences of large numbers
-        if raw:
-            found.append(differences(smooth, 1))
+        return torch.cat([_differences(maps_NHW[:, None], reach, kernels) for reach, maps_NHW in smooth], dim=1)
+
+
+def _kernels(like: Tensor) -> Tensor:
+    """(3, 3, 3): second differences across, down, and the mixed one."""
+    flat, step = [0.0, 0.0, 0.0], [1.0, -2.0, 1.0]
+    across = [flat, step, flat]
+    leaning = [[0.25, 0.0, -0.25], flat, [-0.25, 0.0, 0.25]]
+    return like.new_tensor([across, list(zip(*across, strict=True)), leaning])
+
+
+def _smooth(x_NHW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
+    """By the B3 spline "a trous": each distance from the one before, twice as far apart."""
+    count = int(x_NHW.shape[0])
+    spline = x_NHW.new_tensor((0.0625, 0.25, 0.375, 0.25, 0.0625))
+    across, down = (spline.view(1, 1, *shape).expand(count, 1, *shape) for shape in ((1, 5), (5, 1)))
+    smooth, found = x_NHW[None], []
+    with torch.autocast(x_NHW.device.type, enabled=False):
         for reach in reaches:
-            smooth = F.conv2d(F.pad(smooth, [2 * reach] * 2 + [0, 0], mode="replicate"), across, dilation=reach)
-            smooth = F.conv2d(F.pad(smooth, [0, 0] + [2 * reach] * 2, mode="replicate"), down, dilation=reach)
-            found.append(differences(smooth, reach))
-    return torch.cat(found, dim=1)
+            wide, high = [2 * reach] * 2 + [0, 0], [0, 0] + [2 * reach] * 2
+            smooth = F.conv2d(F.pad(smooth, wide, mode="replicate"), across, dilation=reach, groups=count)
+            smooth = F.conv2d(F.pad(smooth, high, mode="replicate"), down, dilation=reach, groups=count)
+            found.append((reach, smooth[0]))
+    return found
+
+
+def _differences(maps_BCHW: Tensor, reach: int, kernels: Tensor, groups: int = 1) -> Tensor:
+    return F.conv2d(F.pad(maps_BCHW, [reach] * 4, mode="replicate"), kernels, dilation=reach, groups=groups)
 
 
 class FocusNet(nn.Module):
@@ -95,5 +103,13 @@ def statistics(image_B3HW: Tensor) -> Tensor:
 def apply_focus(image_B3HW: Tensor, shares_BK: Tensor) -> Tensor:
     """The image with so much of its curvature added; not clamped."""
     colours = image_B3HW.float()
-    bands = curvature(colours.flatten(0, 1), REACHES).unflatten(0, colours.shape[:2])
-    return colours + (bands * shares_BK[:, None, :, None, None]).sum(2)
+    batch, count = int(colours.shape[0]), int(colours.shape[1])  # numbers: exported kernels must have a known shape
+    # What the shares make of the three directions is one kernel a distance: a third of the maps, and no sum over them.
+    shares_BRD11 = shares_BK.view(batch, len(REACHES), DIRECTIONS, 1, 1)
+    own_BR33 = (shares_BRD11 * _kernels(colours)).sum(2)
+    with torch.autocast(colours.device.type, enabled=False):
+        for i, (reach, smooth_NHW) in enumerate(_smooth(colours.flatten(0, 1), REACHES)):
+            own_N133 = own_BR33[:, i, None].expand(batch, count, 3, 3).reshape(batch * count, 1, 3, 3)
+            change = _differences(smooth_NHW[None], reach, own_N133, groups=batch * count)
+            colours = colours + change.view_as(colours)
+    return colours
