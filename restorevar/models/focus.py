@@ -22,7 +22,7 @@ FLAT = 1e-4
 
 
 def curvature(x_NHW: Tensor, reaches: tuple[int, ...], raw: bool = False) -> Tensor:
-    """Second differences (N, 3 a reach, H, W) of what is smooth at each of the distances; `raw`: first, of the image."""
+    """Second differences (N, 3 a reach, H, W) of what is smooth at each of the distances; `raw`: of the image first."""
     kernels = _kernels(x_NHW)[:, None]
     smooth = [(1, x_NHW), *_smooth(x_NHW, reaches)] if raw else _smooth(x_NHW, reaches)
     with torch.autocast(x_NHW.device.type, enabled=False):  # small differences of large numbers
