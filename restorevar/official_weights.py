@@ -247,7 +247,7 @@ def load_official(vae_state: State, transformer_state: State, refiner_heads: int
 
 
 def load_var_base(vae_state: State, var_state: State, scales: ScaleSchedule | None = None) -> RestoreVAR:
-    """VAR's published weights as the start of a training (paper section 4.1).
+    """VAR's published weights as the start of a training (paper section 4.1), in eval mode as of `load_official`.
 
     AdaLN and absolute positions are dropped. What VAR does not have starts neutral: gains of cross-attention and
     start token at zero, the refiner's output at zero. `scales` defaults to the file's own (256 px); another schedule
@@ -263,7 +263,7 @@ def load_var_base(vae_state: State, var_state: State, scales: ScaleSchedule | No
     model = RestoreVAR(config)
     from_official(model, vae_state, vae_table(config.vqvae))
     from_official(model, var_state, var_table(config.transformer))
-    return model
+    return model.eval()
 
 
 def to_official(model: RestoreVAR) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
