@@ -32,7 +32,7 @@ STACK = [
     {"models"},
     {"images"},
     {"tiling", "halving"},
-    {"errors"},
+    {"errors", "heap"},
 ]
 LEVEL = {room: i for i, rooms in enumerate(STACK) for room in rooms}
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 
+from .. import heap
 from ..errors import UserError
 
 _JOB, _RESULT = "job.json", "result.json"
 
 
 def call(task: str, checkout: Path, folder: Path, device: torch.device, **job: Any) -> dict[str, Any]:
-    """Run a task on this device, with as many threads as here. Raises UserError, one line that names the checkout."""
+    """Run a task on this device, with as many threads and such a heap as here. Raises UserError with its name."""
     if not checkout.is_dir():
         raise UserError(f"{checkout}: no such folder")
     job |= {"task": task, "checkout": str(checkout.resolve()), "device": str(device)}
@@ -86,6 +87,7 @@ def _run(folder: Path) -> dict[str, Any]:
     module, function = job["task"].split(":")
     task = getattr(importlib.import_module(module), function)
     torch.set_num_threads(job["threads"])
+    heap.keep_freed()
     sys.path.insert(0, job["checkout"])
     try:
         return task(job, folder)

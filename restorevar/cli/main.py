@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 import typer.main
 
+from .. import heap
 from . import completing
 from .common import INTERRUPTED, USAGE, UsageError, app, fail
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some files failed, 2 wrong usage, 130 interrupted."""
+    heap.keep_freed()
     try:
         command = typer.main.get_command(app)
         if completing.is_asked():

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from .. import heap
 from ..batch import Job, Record, Writing, run
 from ..errors import UserError
 from . import places
@@ -77,6 +78,7 @@ class Slot:
 
         from ..pipeline import Restorer
 
+        heap.keep_freed()
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self.restorer = Restorer.from_pretrained(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .. import heap
 from ..errors import UserError, first_line
 from ..scaling.ray_start import LOCAL, ray_cluster
 from .settings import Settings, require_extra
@@ -129,6 +130,7 @@ def _deployment(settings: Settings, replicas: Replicas, cpus: int, on_gpus: bool
         """In each replica."""
         import torch
 
+        heap.keep_freed()
         torch.set_num_threads(cpus)
         return settings.app(settings.engine())
 
