@@ -23,37 +23,37 @@ FLAT = 1e-4
 
 def curvature(x_NHW: Tensor, reaches: tuple[int, ...], raw: bool = False) -> Tensor:
     """Second differences (N, 3 a reach, H, W) of what is smooth at each of the distances; `raw`: of the image first."""
-    kernels = _kernels(x_NHW)[:, None]
     smooth = [(1, x_NHW), *_smooth(x_NHW, reaches)] if raw else _smooth(x_NHW, reaches)
-    with torch.autocast(x_NHW.device.type, enabled=False):  # small differences of large numbers
-        return torch.cat([_differences(maps_NHW[:, None], reach, kernels) for reach, maps_NHW in smooth], dim=1)
+    return torch.stack([maps for reach, of in smooth for maps in _differences(of, reach)], dim=1)
 
 
-def _kernels(like: Tensor) -> Tensor:
-    """(3, 3, 3): second differences across, down, and the mixed one."""
-    flat, step = [0.0, 0.0, 0.0], [1.0, -2.0, 1.0]
-    across = [flat, step, flat]
-    leaning = [[0.25, 0.0, -0.25], flat, [-0.25, 0.0, 0.25]]
-    return like.new_tensor([across, list(zip(*across, strict=True)), leaning])
+# Sums of shifted images: convolutions of one channel take ten times as long on a CPU.
+def _shifted(x_HW: Tensor, rows: tuple[int, ...], columns: tuple[int, ...]) -> list[Tensor]:
+    """(..., H, W) as seen from so many pixels down and to the right, each with each; its edges go on."""
+    most = [max(map(abs, columns))] * 2 + [max(map(abs, rows))] * 2
+    wide, (height, width) = F.pad(x_HW, most, mode="replicate"), x_HW.shape[-2:]
+    lines = [wide.narrow(-2, most[2] + row, height) for row in rows]
+    return [line.narrow(-1, most[0] + column, width) for line in lines for column in columns]
 
 
-def _smooth(x_NHW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
+def _smooth(x_HW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
     """By the B3 spline "a trous": each distance from the one before, twice as far apart."""
-    count = int(x_NHW.shape[0])
-    spline = x_NHW.new_tensor((0.0625, 0.25, 0.375, 0.25, 0.0625))
-    across, down = (spline.view(1, 1, *shape).expand(count, 1, *shape) for shape in ((1, 5), (5, 1)))
-    smooth, found = x_NHW[None], []
-    with torch.autocast(x_NHW.device.type, enabled=False):
-        for reach in reaches:
-            wide, high = [2 * reach] * 2 + [0, 0], [0, 0] + [2 * reach] * 2
-            smooth = F.conv2d(F.pad(smooth, wide, mode="replicate"), across, dilation=reach, groups=count)
-            smooth = F.conv2d(F.pad(smooth, high, mode="replicate"), down, dilation=reach, groups=count)
-            found.append((reach, smooth[0]))
+    smooth, found = x_HW, []
+    for reach in reaches:
+        steps = tuple(reach * i for i in (-2, -1, 0, 1, 2))
+        for rows, columns in (((0,), steps), (steps, (0,))):
+            first, second, middle, fourth, fifth = _shifted(smooth, rows, columns)
+            smooth = (first + fifth) * 0.0625 + (second + fourth) * 0.25 + middle * 0.375
+        found.append((reach, smooth))
     return found
 
 
-def _differences(maps_BCHW: Tensor, reach: int, kernels: Tensor, groups: int = 1) -> Tensor:
-    return F.conv2d(F.pad(maps_BCHW, [reach] * 4, mode="replicate"), kernels, dilation=reach, groups=groups)
+def _differences(x_HW: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Across, down, and the mixed one."""
+    around = (-reach, 0, reach)
+    above_left, above, above_right, left, here, right, below_left, below, below_right = _shifted(x_HW, around, around)
+    twice = here * 2
+    return left + right - twice, above + below - twice, (above_left + below_right - above_right - below_left) * 0.25
 
 
 class FocusNet(nn.Module):
@@ -102,14 +102,9 @@ def statistics(image_B3HW: Tensor) -> Tensor:
 
 def apply_focus(image_B3HW: Tensor, shares_BK: Tensor) -> Tensor:
     """The image with so much of its curvature added; not clamped."""
-    colours = image_B3HW.float()
-    batch, count = int(colours.shape[0]), int(colours.shape[1])  # numbers: exported kernels must have a known shape
-    # What the shares make of the three directions is one kernel a distance: a third of the maps, and no sum over them.
-    shares_BRD11 = shares_BK.view(batch, len(REACHES), DIRECTIONS, 1, 1)
-    own_BR33 = (shares_BRD11 * _kernels(colours)).sum(2)
-    with torch.autocast(colours.device.type, enabled=False):
-        for i, (reach, smooth_NHW) in enumerate(_smooth(colours.flatten(0, 1), REACHES)):
-            own_N133 = own_BR33[:, i, None].expand(batch, count, 3, 3).reshape(batch * count, 1, 3, 3)
-            change = _differences(smooth_NHW[None], reach, own_N133, groups=batch * count)
-            colours = colours + change.view_as(colours)
+    colours = image_B3HW.float().contiguous()
+    shares_BRD111 = shares_BK.unflatten(1, (len(REACHES), DIRECTIONS))[..., None, None, None]
+    for i, (reach, smooth) in enumerate(_smooth(colours, REACHES)):
+        for j, change in enumerate(_differences(smooth, reach)):
+            colours = torch.addcmul(colours, change, shares_BRD111[:, i, j])
     return colours
