@@ -1,7 +1,7 @@
 """The C heap: what is freed is kept for the next tensors.
 
 glibc gives large blocks back to the system at once and takes new pages for the next one. Each must be found and cleared
-again at its first touch: up to a hundred thousand for a photo of 512x512, a tenth of its time (docs/log.md).
+again at its first touch: up to a hundred thousand for a photo of 512x512, a seventh of its time (docs/log.md).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-#: Bytes of a block from which on it is given back, the most that glibc takes. All that is computed of a window is less.
+#: Bytes of a block from which on it is given back, the most that glibc takes. Nearly all of a window is less.
 #: Kept whatever their size, whole photos would cost memory: blocks of one size do not fit where such a one has been.
 LARGE = 1 << 25
 #: Freed bytes at the heap's end above which they are given back after all.
@@ -35,4 +35,4 @@ def keep_freed() -> bool:
         return False
     # One heap for all threads: those of further threads are of 64 MB, too small to keep much.
     wanted = ((_M_MMAP_THRESHOLD, LARGE), (_M_TRIM_THRESHOLD, KEPT), (_M_ARENA_MAX, 1))
-    return all([mallopt(*setting) for setting in wanted])
+    return all([mallopt(*setting) for setting in wanted])  # a list: each is set, whatever the others say

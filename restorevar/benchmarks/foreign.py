@@ -24,7 +24,7 @@ _JOB, _RESULT = "job.json", "result.json"
 
 
 def call(task: str, checkout: Path, folder: Path, device: torch.device, **job: Any) -> dict[str, Any]:
-    """Run a task on this device, with as many threads and such a heap as here. Raises UserError with its name."""
+    """Run a task on this device, with as many threads as here. Raises UserError, one line that names the checkout."""
     if not checkout.is_dir():
         raise UserError(f"{checkout}: no such folder")
     job |= {"task": task, "checkout": str(checkout.resolve()), "device": str(device)}
