@@ -52,7 +52,7 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
 #: shaken hand, most of what is made here, this model hardly undoes anything (docs/model-card.md).
-GAINS = {"haze": 8.6, "lowlight": 10.3, "rain": 4.8, "snow": 2.4, "blur": 0.03}
+GAINS = {"haze": 9.7, "lowlight": 11.1, "rain": 4.8, "snow": 2.8, "blur": 0.08}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -67,17 +67,17 @@ def test_degraded_pictures_gain(restorer, task):
     assert np.median(gains) > GAINS[task], gains
 
 
-@pytest.mark.parametrize("sigma", [1.2, 2.0])
-def test_photos_out_of_focus_are_sharpened(restorer, sigma):
+@pytest.mark.parametrize(("sigma", "least"), [(1.2, 1.1), (2.0, 0.8)])
+def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
     for truth in TRUTHS:
         maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
         soft = gaussian_blur(maps_3HW, torch.full((3,), sigma)).permute(1, 2, 0).round().to(torch.uint8).numpy()
-        assert psnr(restorer(soft).astype(float), truth) > psnr(soft.astype(float), truth) + 1.0
+        assert psnr(restorer(soft).astype(float), truth) > psnr(soft.astype(float), truth) + least
 
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert min(kept) > 42, kept
+    assert min(kept) > 45, kept
 
 
 def test_the_same_photo_gives_the_same_result(restorer):

@@ -15,15 +15,14 @@ from restorevar.models.config import debug
 from restorevar.models.focus import (
     DIRECTIONS,
     LOOKED_AT,
-    REACHES,
+    SHARES,
     FocusNet,
     apply_focus,
     curvature,
+    sharpeners,
     statistics,
 )
 from restorevar.training.focus_stage import NO_ERROR, gained, problems
-
-SHARES = DIRECTIONS * len(REACHES)
 
 
 def photo(side: int = 128) -> torch.Tensor:
@@ -39,10 +38,18 @@ def soft(image: torch.Tensor, sigma: float) -> torch.Tensor:
 def test_curvature_is_the_second_difference_at_each_distance():
     """Of a paraboloid, which smoothing leaves as curved as it is: away from the border, where it is reflected."""
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-    found = curvature((0.5 * x * x + 1.5 * y * y + 0.25 * x * y)[None], (1, 2, 4), raw=True)[0, :, 24:40, 24:40]
-    for band, reach in enumerate((1, 1, 2, 4)):
-        for value, expected in zip(found[3 * band : 3 * band + 3], (1.0, 3.0, 0.25), strict=True):
-            torch.testing.assert_close(value, torch.full_like(value, expected * reach**2), atol=1e-2, rtol=1e-3)
+    paraboloid = (0.5 * x * x + 1.5 * y * y + 0.25 * x * y)[None]
+    of_all = curvature(paraboloid)[0].unflatten(0, (-1, 3))
+    sharpening = torch.stack(list(sharpeners(paraboloid)), dim=1)[0].unflatten(0, (-1, 6))
+    for found in (of_all[:4], sharpening[:, :3]):
+        for values, reach in zip(found[..., 28:36, 28:36], (1, 1, 2, 4), strict=True):
+            for value, expected in zip(values, (1.0, 3.0, 0.25), strict=True):
+                torch.testing.assert_close(value, torch.full_like(value, expected * reach**2), atol=1e-2, rtol=1e-3)
+    assert sharpening[:, 3:, 28:36, 28:36].abs().max() < 0.05  # its curvature is the same everywhere
+
+
+def test_there_are_as_many_sharpeners_as_shares():
+    assert len(list(sharpeners(photo()))) == SHARES == FocusNet().look(photo()).shape[1]
 
 
 @settings(max_examples=20, deadline=None)

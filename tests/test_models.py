@@ -16,7 +16,7 @@ from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
 from restorevar.models.fidelity import CALM, FidelityBranch, Shown
-from restorevar.models.focus import apply_focus
+from restorevar.models.focus import SHARES, apply_focus
 from restorevar.models.rope import apply_rope, rope_table
 from restorevar.models.veil import lift_veil
 
@@ -207,7 +207,7 @@ def test_the_branch_sharpens_its_picture_last(fuse):
     model = shown_the_veil()
     model = RestoreVAR(replace(model.config, fidelity=replace(model.config.fidelity, fuse=fuse))).eval()
     branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
-    shares = torch.linspace(-0.5, 0.2, 9)
+    shares = torch.linspace(-0.5, 0.2, SHARES)
     with torch.inference_mode():
         torch.nn.init.constant_(branch.detail.bias, 0.1)
         before, decoded = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.0))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +124,11 @@ def _telling(module: nn.Module, method: str, after: Callable[[], None]) -> Itera
 
 def part_flops(config: ModelConfig, size: int, batch: int = 1) -> dict[str, Flops]:
     """Of each part, on the meta device; the model is not computed."""
+    return dict(_part_flops(config, size, batch))
+
+
+@cache  # a second and more, and always the same
+def _part_flops(config: ModelConfig, size: int, batch: int) -> dict[str, Flops]:
     counts: dict[str, Flops] = {}
     with META:
         model = build_model(config).eval()

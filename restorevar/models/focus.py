@@ -8,23 +8,39 @@ to leave each blurred photo as it is (docs/log.md); this learns from thousands o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Distances in pixels at which curvature is taken to sharpen with, and those at which it is looked at.
-REACHES = (1, 2, 4)
+#: Distances in pixels at which what is smooth is looked at, and those up to which it is sharpened with.
 LOOKED_AT = (1, 2, 4, 8)
+REACHES = (1, 2, 4)
 #: Channels of `curvature` at each distance: across, down, and the mixed one, which leans.
 DIRECTIONS = 3
+#: Of `sharpeners`: curvature and curvature's curvature, of the image itself and at each of the REACHES.
+SHARES = 2 * DIRECTIONS * (1 + len(REACHES))
 #: Less than the steps of 8 bits: flat surfaces are alike.
 FLAT = 1e-4
 
 
-def curvature(x_NHW: Tensor, reaches: tuple[int, ...], raw: bool = False) -> Tensor:
-    """Second differences (N, 3 a reach, H, W) of what is smooth at each of the distances; `raw`: of the image first."""
-    smooth = [(1, x_NHW), *_smooth(x_NHW, reaches)] if raw else _smooth(x_NHW, reaches)
-    return torch.stack([maps for reach, of in smooth for maps in _differences(of, reach)], dim=1)
+def curvature(x_NHW: Tensor) -> Tensor:
+    """Second differences (N, 15, H, W) of the image and of what is smooth in it at each of the distances LOOKED_AT."""
+    levels = [(1, x_NHW), *_smooth(x_NHW, LOOKED_AT)]
+    return torch.stack([maps for reach, level in levels for maps in _differences(level, reach)], dim=1)
+
+
+def sharpeners(x_HW: Tensor) -> Iterator[Tensor]:
+    """SHARES maps (..., H, W) to add shares of: curvature at each distance, and that of the curvature once more.
+
+    Without the latter the best shares bring half as much where motion blurs (docs/log.md): to undo it takes filters
+    that swing.
+    """
+    for reach, level in [(1, x_HW), *_smooth(x_HW, REACHES)]:
+        across, down, mixed = _differences(level, reach)
+        yield from (across, down, mixed)
+        yield from _differences(across + down, reach)
 
 
 # Sums of shifted images: convolutions of one channel take ten times as long on a CPU.
@@ -64,17 +80,17 @@ class FocusNet(nn.Module):
         bands = DIRECTIONS * (1 + len(LOOKED_AT))
         self.first = nn.Linear(4 * bands, hidden)
         self.second = nn.Linear(hidden, hidden)
-        self.shares = nn.Linear(hidden, DIRECTIONS * len(REACHES))
+        self.shares = nn.Linear(hidden, SHARES)
         nn.init.zeros_(self.shares.weight)
         nn.init.zeros_(self.shares.bias)
 
     def forward(self, seen_BF: Tensor) -> Tensor:
-        """`statistics` -> shares (B, 9), float32."""
+        """`statistics` -> shares (B, 24), float32."""
         h = F.gelu(self.first(seen_BF.to(self.first.weight.dtype)))
         return self.shares(F.gelu(self.second(h))).float()
 
     def look(self, image_B3HW: Tensor) -> Tensor:
-        """Shares (B, 9) for whole images in [-1, 1]."""
+        """Shares (B, 24) for whole images in [-1, 1]."""
         return self(statistics(image_B3HW))
 
 
@@ -84,7 +100,7 @@ def statistics(image_B3HW: Tensor) -> Tensor:
     Each about 0 on the mean of photographs, and mostly within 3.
     """
     luma_BHW = (image_B3HW.float() * image_B3HW.new_tensor((0.299, 0.587, 0.114)).float()[:, None, None]).sum(1) / 2
-    bands_BKHW = curvature(luma_BHW, LOOKED_AT, raw=True)
+    bands_BKHW = curvature(luma_BHW)
     square_BKHW = bands_BKHW.square()
     power_BK = square_BKHW.mean((2, 3)) + FLAT**2
     strength_BK = power_BK.log() / 2
@@ -101,10 +117,9 @@ def statistics(image_B3HW: Tensor) -> Tensor:
 
 
 def apply_focus(image_B3HW: Tensor, shares_BK: Tensor) -> Tensor:
-    """The image with so much of its curvature added; not clamped."""
+    """The image with so much of its `sharpeners` added; not clamped."""
     colours = image_B3HW.float().contiguous()
-    shares_BRD111 = shares_BK.unflatten(1, (len(REACHES), DIRECTIONS))[..., None, None, None]
-    for i, (reach, smooth) in enumerate(_smooth(colours, REACHES)):
-        for j, change in enumerate(_differences(smooth, reach)):
-            colours = torch.addcmul(colours, change, shares_BRD111[:, i, j])
-    return colours
+    sharpened = colours
+    for change, share_B in zip(sharpeners(colours), shares_BK.T, strict=True):
+        sharpened = torch.addcmul(sharpened, change, share_B[:, None, None, None])
+    return sharpened

@@ -15,7 +15,7 @@ from ..data.mixes import MIXES
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
-from ..models.focus import REACHES, FocusNet, curvature, statistics
+from ..models.focus import FocusNet, sharpeners, statistics
 from .replay import Make, Replay, Sample, Shapes
 from .trainer import Schedule, Setting
 from .validation import JudgedByGain, Restore
@@ -88,7 +88,7 @@ def problems(branch: FidelityBranch, device: torch.device) -> Make:
         toned = branch.set_tone(degraded)
         blurred_B = torch.tensor(["blur" in task.split("+") for task in pairs.tasks], device=device)
         wanted = torch.where(blurred_B[:, None, None, None], clean, toned)
-        bands = curvature(toned.flatten(0, 1), REACHES).unflatten(0, toned.shape[:2]).transpose(1, 2).flatten(2)
+        bands = torch.stack(list(sharpeners(toned)), dim=1).flatten(2)
         missing = (wanted - toned).flatten(1)
         pixels = missing.shape[1]
         with torch.autocast(device.type, enabled=False):
