@@ -27,7 +27,7 @@ FLAT = 1e-4
 
 def curvature(x_NHW: Tensor) -> Tensor:
     """Second differences (N, 15, H, W) of the image and of what is smooth in it at each of the distances LOOKED_AT."""
-    levels = [(1, x_NHW), *_smooth(x_NHW, LOOKED_AT)]
+    levels = _levels(x_NHW, LOOKED_AT)
     return torch.stack([maps for reach, level in levels for maps in _differences(level, reach)], dim=1)
 
 
@@ -37,7 +37,7 @@ def sharpeners(x_HW: Tensor) -> Iterator[Tensor]:
     Without the latter the best shares bring half as much where motion blurs (docs/log.md): to undo it takes filters
     that swing.
     """
-    for reach, level in [(1, x_HW), *_smooth(x_HW, REACHES)]:
+    for reach, level in _levels(x_HW, REACHES):
         across, down, mixed = _differences(level, reach)
         yield from (across, down, mixed)
         yield from _differences(across + down, reach)
@@ -52,9 +52,9 @@ def _shifted(x_HW: Tensor, rows: tuple[int, ...], columns: tuple[int, ...]) -> l
     return [line.narrow(-1, most[0] + column, width) for line in lines for column in columns]
 
 
-def _smooth(x_HW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
-    """By the B3 spline "a trous": each distance from the one before, twice as far apart."""
-    smooth, found = x_HW, []
+def _levels(x_HW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
+    """The image, then what is smooth by the B3 spline "a trous": each distance from the one before, twice as far."""
+    smooth, found = x_HW, [(1, x_HW)]
     for reach in reaches:
         steps = tuple(reach * i for i in (-2, -1, 0, 1, 2))
         for rows, columns in (((0,), steps), (steps, (0,))):
