@@ -1,9 +1,10 @@
-"""Focus last: how soft a photo is, and which way, decided from the statistics of its details.
+"""Focus last: how soft a photo is, and which way, decided from its spectrum and the statistics of its details.
 
-The details of sharp photographs are strong in much the same proportion from one scale and direction to the next; blur
-takes from the fine ones, motion from those across it. A few numbers tell, and what they ask for is a few numbers too:
-how much of the photo's curvature to subtract, by scale and direction. U-Nets that must see every pixel learned in hours
-to leave each blurred photo as it is (docs/log.md); this learns from thousands of photos in minutes.
+The power of sharp photographs falls off with frequency in much the same way in all directions; blur takes from the high
+ones, motion from those across it, and where it takes all of them it leaves dark bands. A hundred numbers tell, and what
+they ask for is a few numbers too: how much of the photo's curvature to subtract, by scale and direction. U-Nets that
+must see every pixel learned in hours to leave each blurred photo as it is (docs/log.md); this learns from thousands of
+photos in minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .spectrum import ANGLES, FREQUENCIES, spectrum
+
 #: Distances in pixels at which what is smooth is looked at, and those up to which it is sharpened with.
 LOOKED_AT = (1, 2, 4, 8)
 REACHES = (1, 2, 4)
@@ -23,6 +26,9 @@ DIRECTIONS = 3
 SHARES = 2 * DIRECTIONS * (1 + len(REACHES))
 #: Less than the steps of 8 bits: flat surfaces are alike.
 FLAT = 1e-4
+#: Of `statistics`: those of the details, then of the spectrum.
+DETAILS = 2 * DIRECTIONS * (1 + len(LOOKED_AT))
+SEEN = DETAILS + len(FREQUENCIES) * ANGLES
 
 
 def curvature(x_NHW: Tensor) -> Tensor:
@@ -73,21 +79,23 @@ def _differences(x_HW: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class FocusNet(nn.Module):
-    """Statistics of a photo's curvature -> how much of it to add, by distance and direction; none at the start."""
+    """Statistics of a photo -> how much of its curvature to add, by distance and direction; none at the start."""
 
-    def __init__(self, hidden: int = 64):
+    def __init__(self, hidden: int = 128):
         super().__init__()
-        bands = DIRECTIONS * (1 + len(LOOKED_AT))
-        self.first = nn.Linear(4 * bands, hidden)
+        self.first = nn.Linear(SEEN, hidden)
         self.second = nn.Linear(hidden, hidden)
+        self.third = nn.Linear(hidden, hidden)
         self.shares = nn.Linear(hidden, SHARES)
         nn.init.zeros_(self.shares.weight)
         nn.init.zeros_(self.shares.bias)
 
     def forward(self, seen_BF: Tensor) -> Tensor:
         """`statistics` -> shares (B, 24), float32."""
-        h = F.gelu(self.first(seen_BF.to(self.first.weight.dtype)))
-        return self.shares(F.gelu(self.second(h))).float()
+        h = seen_BF.to(self.first.weight.dtype)
+        for layer in (self.first, self.second, self.third):
+            h = F.gelu(layer(h))
+        return self.shares(h).float()
 
     def look(self, image_B3HW: Tensor) -> Tensor:
         """Shares (B, 24) for whole images in [-1, 1]."""
@@ -95,25 +103,18 @@ class FocusNet(nn.Module):
 
 
 def statistics(image_B3HW: Tensor) -> Tensor:
-    """(B, 60) of an image in [-1, 1]: how strong and how sparse its curvature is in each band, and which way it leans.
+    """(B, 110) of an image in [-1, 1]: how sparse its curvature is in each band, and its spectrum.
 
     Each about 0 on the mean of photographs, and mostly within 3.
     """
     luma_BHW = (image_B3HW.float() * image_B3HW.new_tensor((0.299, 0.587, 0.114)).float()[:, None, None]).sum(1) / 2
     bands_BKHW = curvature(luma_BHW)
     square_BKHW = bands_BKHW.square()
-    power_BK = square_BKHW.mean((2, 3)) + FLAT**2
-    strength_BK = power_BK.log() / 2
+    strength_BK = (square_BKHW.mean((2, 3)) + FLAT**2).log() / 2
     # Of the mean and of the fourth power to the square: noise is dense, edges are sparse.
     density_BK = (bands_BKHW.abs().mean((2, 3)) + FLAT).log() - strength_BK
     peaks_BK = (square_BKHW.square().mean((2, 3)) + FLAT**4).log() / 4 - strength_BK
-    triples, size = bands_BKHW.unflatten(1, (-1, DIRECTIONS)), power_BK.sqrt().unflatten(1, (-1, DIRECTIONS))
-    leaning = [
-        (triples[:, :, i] * triples[:, :, j]).mean((2, 3)) / (size[:, :, i] * size[:, :, j])
-        for i, j in ((0, 1), (0, 2), (1, 2))
-    ]
-    scaled = [(strength_BK + 5) / 1.2, (density_BK + 0.6) / 0.2, (peaks_BK - 0.6) / 0.25, torch.cat(leaning, 1) / 0.3]
-    return torch.cat(scaled, dim=1)
+    return torch.cat([(density_BK + 0.6) / 0.2, (peaks_BK - 0.6) / 0.25, spectrum(luma_BHW)], dim=1)
 
 
 def apply_focus(image_B3HW: Tensor, shares_BK: Tensor) -> Tensor:

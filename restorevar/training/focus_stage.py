@@ -15,7 +15,7 @@ from ..data.mixes import MIXES
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
-from ..models.focus import FocusNet, sharpeners, statistics
+from ..models.focus import ANGLES, DETAILS, DIRECTIONS, SHARES, FocusNet, sharpeners, statistics
 from .replay import Make, Replay, Sample, Shapes
 from .trainer import Schedule, Setting
 from .validation import JudgedByGain, Restore
@@ -37,7 +37,7 @@ class FocusStage(JudgedByGain[RestoreVAR]):
     schedule: Schedule
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.6, (384, 384): 0.4})
-    reuse: int = 100
+    reuse: int = 400  #: steps are nearly free, photos are not; each is seen in four ways
     name: str = "focus"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
@@ -52,6 +52,7 @@ class FocusStage(JudgedByGain[RestoreVAR]):
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
+        batch = turned(batch, mirror_B=batch["dice"][:, 0] < 0.5, transpose_B=batch["dice"][:, 1] < 0.5)
         gain_B = gained(batch, _focus(model)(batch["seen"]))
         blurred_B = batch["wrong"] > 0
         loss = -(gain_B.clamp(min=0) + HARM * gain_B.clamp(max=0)).mean() / 10
@@ -66,6 +67,29 @@ class FocusStage(JudgedByGain[RestoreVAR]):
             return branch.sharpened(toned, toned).clamp(-1, 1)
 
         return restore
+
+
+def turned(problem: Sample, mirror_B: Tensor, transpose_B: Tensor) -> Sample:
+    """The same problem for the mirrored and then transposed photo, without its pixels."""
+    device = mirror_B.device
+    seen, square, cross = problem["seen"], problem["square"], problem["cross"]
+    mixed_K = torch.arange(SHARES, device=device) % DIRECTIONS == 2
+    sign_BK = torch.where(mirror_B[:, None] & mixed_K, -1.0, 1.0)
+    square, cross = square * sign_BK[:, :, None] * sign_BK[:, None], cross * sign_BK
+    order_BK = torch.where(transpose_B[:, None], _swapped(SHARES), torch.arange(SHARES)).to(device)
+    square = square.gather(1, order_BK[:, :, None].expand_as(square)).gather(2, order_BK[:, None].expand_as(square))
+    details, waves = seen[:, :DETAILS], seen[:, DETAILS:].unflatten(1, (-1, ANGLES))
+    details = torch.where(transpose_B[:, None], details[:, _swapped(DETAILS)], details)
+    angle_A = torch.arange(ANGLES, device=device)
+    waves = torch.where(mirror_B[:, None, None], waves[:, :, -angle_A % ANGLES], waves)
+    waves = torch.where(transpose_B[:, None, None], waves[:, :, (ANGLES // 2 - angle_A) % ANGLES], waves)
+    seen = torch.cat([details, waves.flatten(1)], dim=1)
+    return problem | {"seen": seen, "square": square, "cross": cross.gather(1, order_BK)}
+
+
+def _swapped(count: int) -> Tensor:
+    """Numbers below `count`, across and down exchanged in each triple of directions."""
+    return torch.arange(count).view(-1, DIRECTIONS)[:, [1, 0, 2]].flatten()
 
 
 def gained(problem: Sample, shares_BK: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def compact() -> list[Stage]:
         DecoderStage(Schedule(lr=2e-4, batch=8, ema=0.99), share=0.02, shapes={(192, 192): 1.0}),
         # No fidelity stage: the branch does not enter the decoder here, they have nothing to agree on.
         ToneStage(Schedule(lr=1.5e-3, batch=48, weight_decay=0.2, ema=0.998), share=0.10),
-        FocusStage(Schedule(lr=2e-3, batch=128, weight_decay=0.1, ema=0.99), share=0.02),
+        FocusStage(Schedule(lr=2e-3, batch=128, weight_decay=0.01, ema=0.998), share=0.05),
         BranchStage(
             Schedule(lr=6e-4, batch=12, ema=0.998, validate_seconds=900),
             share=0.30,
