@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .nafnet import NAFUNet, silent_conv
 
 #: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err
 #: apart, and where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEWS = (40, 48, 56, 64, 72, 80, 96)
+#: Shares of a photo's cells that are darker than what `extremes` says of its darks; likewise lighter, of its lights.
+RANKS = (0.002, 0.01, 0.05, 0.25, 0.5)
+#: Side of these cells, pixels.
+CELL = 4
 #: Logarithm of the largest factor on the light of a pixel.
 MOST_GAIN = 3.0
 #: What the next network is given stays in the range of images, [-1, 1], but for highlights that it may bring back.
@@ -27,7 +31,7 @@ LEAST_LIGHT = 0.5
 
 
 class ToneNet(NAFUNet):
-    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels.
+    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels; it is told the extremes, too.
 
     Per cell and colour a factor, a curve and an offset, per cell a share of what lifting the veil changes; all of them
     nothing at the start.
@@ -37,6 +41,8 @@ class ToneNet(NAFUNet):
         super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4)
         self.unit = self.patch * 2 ** len(self.encoder)
         self.from_lifted = silent_conv(4 * self.patch**2, width)
+        self.told = nn.Linear(2 * len(RANKS), width)
+        self.from_extremes = silent_conv(width, width * 2 ** len(self.encoder), kernel=1)
         self.maps = silent_conv(width, 10)
 
     def view(self, image_BCHW: Tensor, longest: int) -> Tensor:
@@ -46,10 +52,12 @@ class ToneNet(NAFUNet):
         high, wide = (max(1, round(side * scale / self.unit)) * self.unit for side in (height, width))
         return F.interpolate(image_BCHW.float(), size=(high, wide), mode="area")
 
-    def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor) -> Tensor:
-        """Views of the image and of what `lift_veil` makes of it -> maps (B, 10, h / 4, w / 4), float32."""
+    def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor, extremes_BE: Tensor) -> Tensor:
+        """Views of the image and of what `lift_veil` makes of it, its extremes -> maps (B, 10, h / 4, w / 4), float32."""
         first = self.from_lifted(self._unshuffled(lifted_B4hw))
-        return self.maps(self.features(view_B3hw, None, first)[0]).float()
+        told = F.gelu(self.told(extremes_BE.to(self.told.weight.dtype)))
+        middle = self.from_extremes(told[:, :, None, None])
+        return self.maps(self.features(view_B3hw, middle, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
         """The maps of whole images in the cells of the largest of VIEWS: the mean over these, as far as they agree.
@@ -59,13 +67,32 @@ class ToneNet(NAFUNet):
         """
         # Smaller views of the largest, as in training: the photo is shrunken once, not seven times.
         image, lifted = (self.view(whole, max(VIEWS)) for whole in (image_B3HW, lifted_B4HW))
-        found = [self(self.view(image, side), self.view(lifted, side)) for side in VIEWS]
+        ends = extremes(image_B3HW)
+        found = [self(self.view(image, side), self.view(lifted, side), ends) for side in VIEWS]
         size = found[-1].shape[-2:]
         at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
         mean_B10hw = at_size.mean(dim=0)
         spread_B111 = (at_size - mean_B10hw).square().mean(dim=0).mean(dim=(1, 2, 3), keepdim=True)
         power_B111 = mean_B10hw.square().mean(dim=(1, 2, 3), keepdim=True)
         return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
+
+
+def extremes(image_B3HW: Tensor) -> Tensor:
+    """(B, 10), each about 0: how dark the darkest cells of an image in [-1, 1] are, and how light the lightest.
+
+    Nearly every photo has something black in it; in haze nothing is. A room of pale things and a room in haze look alike
+    in a small view, in which what is black has been averaged away, but not in this. The darks are of the darkest colour
+    of the darkest pixel, as in the dark channel prior, the lights the reverse.
+    """
+    light = (image_B3HW.float() + 1) / 2
+    ends = []
+    for channel_B1HW in (-light.amin(1, keepdim=True), light.amax(1, keepdim=True)):
+        cells_BN = F.max_pool2d(channel_B1HW, CELL, ceil_mode=True).flatten(1).sort(descending=True).values
+        last = cells_BN.shape[1] - 1
+        ends += [cells_BN[:, round(rank * last)].abs() for rank in RANKS]
+    darks, lights = torch.stack(ends, dim=1).clamp(0, 1).chunk(2, dim=1)
+    # Differences near black and white tell more than those of grays.
+    return torch.cat([darks.sqrt() * 4 - 1, (1 - lights).sqrt() * 4 - 1], dim=1)
 
 
 def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> Tensor:
