@@ -53,7 +53,7 @@ class ToneNet(NAFUNet):
         return F.interpolate(image_BCHW.float(), size=(high, wide), mode="area")
 
     def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor, extremes_BE: Tensor) -> Tensor:
-        """Views of the image and of what `lift_veil` makes of it, its extremes -> maps (B, 10, h / 4, w / 4), float32."""
+        """Views of the image and of what `lift_veil` makes of it, extremes -> maps (B, 10, h / 4, w / 4), float32."""
         first = self.from_lifted(self._unshuffled(lifted_B4hw))
         told = F.gelu(self.told(extremes_BE.to(self.told.weight.dtype)))
         middle = self.from_extremes(told[:, :, None, None])
@@ -80,9 +80,9 @@ class ToneNet(NAFUNet):
 def extremes(image_B3HW: Tensor) -> Tensor:
     """(B, 10), each about 0: how dark the darkest cells of an image in [-1, 1] are, and how light the lightest.
 
-    Nearly every photo has something black in it; in haze nothing is. A room of pale things and a room in haze look alike
-    in a small view, in which what is black has been averaged away, but not in this. The darks are of the darkest colour
-    of the darkest pixel, as in the dark channel prior, the lights the reverse.
+    Nearly every photo has something black in it; in haze nothing is. A room of pale things and a room in haze look
+    alike in a small view, in which what is black has been averaged away, but not in this. The darks are of the darkest
+    colour of the darkest pixel, as in the dark channel prior, the lights the reverse.
     """
     light = (image_B3HW.float() + 1) / 2
     ends = []

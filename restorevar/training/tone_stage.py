@@ -79,7 +79,7 @@ def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]
 
 
 def with_others(extremes_BE: Tensor, dice_B4: Tensor) -> Tensor:
-    """The extremes (B, 10), by dice (B, 4): in each fourth photo as if something black were near, in each fourth as if there were a lamp.
+    """The extremes (B, 10), by dice (B, 4) in a fourth of the photos as if something black were near, or a lamp there.
 
     In the fog that is made for training all things are in the fog; in real fog a car may be before it.
     """
@@ -97,7 +97,7 @@ def _tone(model: RestoreVAR) -> ToneNet:
 
 
 def _views(tone: ToneNet, device: torch.device) -> Make:
-    """Pairs -> small views of the clean and the degraded image and of that without veil; the degraded one's extremes."""
+    """Pairs -> small views of the clean and the degraded image and of that without veil; the extremes."""
 
     def make(pairs: Pairs) -> Sample:
         clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
