@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorevar.models.tone import LEAST_LIGHT, MOST_GAIN, RANKS, VIEWS, ToneNet, apply_tone, extremes, keep_light
+from restorevar.models.tone import LEAST_LIGHT, MOST_GAIN, RANKS, VIEWS, ToneNet, apply_tone, darkest, keep_light
 from restorevar.models.veil import lift_veil
 from restorevar.training.tone_stage import LEAST_PART, glimpses, with_others
 
@@ -89,7 +89,7 @@ def test_an_untrained_tone_changes_nothing_and_gives_a_value_for_each_cell():
     tone = ToneNet(width=4)
     view = tone.view(picture(256, 192), 64)
     lifted = lift_veil(picture(256, 192))
-    found = tone(view, tone.view(lifted, 64), extremes(picture(256, 192)))
+    found = tone(view, tone.view(lifted, 64), darkest(picture(256, 192)))
     assert view.shape[-2:] == (64, 48) and found.shape == (1, 10, 16, 12) and not found.any()
 
 
@@ -114,7 +114,7 @@ class Told(ToneNet):
         super().__init__(width=4)
         self.first, self.second = list(first), 0.5
 
-    def forward(self, view_B3hw, lifted_B4hw, extremes_BE):
+    def forward(self, view_B3hw, lifted_B4hw, darkest_BE):
         high, wide = (side // self.patch for side in view_B3hw.shape[-2:])
         return torch.tensor([self.first.pop(0), self.second]).view(2, 1, 1, 1).expand(2, 10, high, wide)
 
@@ -132,45 +132,37 @@ def test_in_use_views_count_as_far_as_they_agree_each_photo_by_itself(said, take
     torch.testing.assert_close(maps[1], torch.full_like(maps[1], 0.5))
 
 
-def test_the_extremes_tell_haze_from_something_pale_and_darkness_from_dusk():
-    """What is black or white may be small: a view averages it away."""
+def test_the_darkest_cells_tell_haze_from_something_pale():
+    """What is black may be small: a view averages it away."""
     pale = picture(256, 192) * 0.1 + 0.5
     pale[..., 16:32, 16:32] = -1
-    pale[..., 64:80, 64:80] = 1
     hazy = (pale - 1) * 0.6 + 1
-    dark = (pale + 1) * 0.2 - 1
-    ends = extremes(torch.cat([pale, hazy, dark]))
-    assert ends.shape == (3, 2 * len(RANKS))
-    darkest, lightest = ends[:, 0], ends[:, len(RANKS)]
-    assert darkest[0] == -1 and lightest[0] == -1
-    assert darkest[1] == pytest.approx(4 * 0.4**0.5 - 1, abs=1e-4) and lightest[1] == pytest.approx(-1, abs=1e-4)
-    assert darkest[2] == pytest.approx(-1, abs=1e-4) and lightest[2] == pytest.approx(4 * 0.8**0.5 - 1, abs=1e-4)
+    seen = darkest(torch.cat([pale, hazy]))
+    assert seen.shape == (2, len(RANKS))
+    assert seen[0, 0] == -1 and seen[1, 0] == pytest.approx(4 * 0.4**0.5 - 1, abs=1e-4)
 
 
 @settings(max_examples=40, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
-def test_extremes_are_in_order_at_any_size(height, width):
-    darks, lights = extremes(picture(height, width)).chunk(2, dim=1)
-    assert (darks.diff() >= 0).all() and (lights.diff() >= 0).all() and darks.min() >= -1 and lights.max() <= 3
+def test_the_darkest_cells_are_in_order_at_any_size(height, width):
+    seen = darkest(picture(height, width))
+    assert (seen.diff() >= 0).all() and seen.min() >= -1 and seen.max() <= 3
 
 
-def test_a_tone_can_heed_the_extremes():
+def test_a_tone_can_heed_the_darkest_cells():
     torch.manual_seed(0)
     tone, image = ToneNet(width=4), picture(96, 64)
     lifted = lift_veil(image)
     with torch.no_grad():
-        for layer in (tone.from_extremes, tone.maps):
+        for layer in (tone.from_darkest, tone.maps):
             torch.nn.init.normal_(layer.weight, std=0.5)
     view, seen = tone.view(image, 64), tone.view(lifted, 64)
-    first, second = (tone(view, seen, torch.full((1, 2 * len(RANKS)), value)) for value in (-1.0, 1.0))
+    first, second = (tone(view, seen, torch.full((1, len(RANKS)), value)) for value in (-1.0, 1.0))
     assert (first - second).abs().mean() > 0.01
 
 
-def test_in_some_photos_of_training_something_black_is_near_and_in_some_there_is_a_lamp():
-    ends = torch.ones(1, 2 * len(RANKS))
-    changed = with_others(ends, torch.tensor([[0.9, 0.5, 0.9, 0.5]]))
-    assert torch.equal(changed, ends)
-    darks, lights = with_others(ends, torch.tensor([[0.2, 0.25, 0.9, 0.5]])).chunk(2, dim=1)
-    assert darks[0].tolist() == [-0.5] * 3 + [1] * 2 and lights.eq(1).all()
-    darks, lights = with_others(ends, torch.tensor([[0.9, 0.25, 0.1, 0.0]])).chunk(2, dim=1)
-    assert darks.eq(1).all() and lights[0].tolist() == [-1] * 3 + [1] * 2
+def test_in_some_photos_of_training_something_black_is_near():
+    seen = torch.ones(2, len(RANKS))
+    changed = with_others(seen, torch.tensor([[0.3, 0.25, 0.0, 0.0], [0.2, 0.25, 0.0, 0.0]]))
+    assert torch.equal(changed[0], seen[0])
+    assert changed[1].tolist() == [-0.5] * 3 + [1] * 2

@@ -17,7 +17,7 @@ from .nafnet import NAFUNet, silent_conv
 #: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err
 #: apart, and where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEWS = (40, 48, 56, 64, 72, 80, 96)
-#: Shares of a photo's cells that are darker than what `extremes` says of its darks; likewise lighter, of its lights.
+#: Shares of a photo's cells that are darker than what `darkest` says.
 RANKS = (0.002, 0.01, 0.05, 0.25, 0.5)
 #: Side of these cells, pixels.
 CELL = 4
@@ -31,7 +31,7 @@ LEAST_LIGHT = 0.5
 
 
 class ToneNet(NAFUNet):
-    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels; it is told the extremes, too.
+    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels; it is told the darkest cells, too.
 
     Per cell and colour a factor, a curve and an offset, per cell a share of what lifting the veil changes; all of them
     nothing at the start.
@@ -41,8 +41,8 @@ class ToneNet(NAFUNet):
         super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4)
         self.unit = self.patch * 2 ** len(self.encoder)
         self.from_lifted = silent_conv(4 * self.patch**2, width)
-        self.told = nn.Linear(2 * len(RANKS), width)
-        self.from_extremes = silent_conv(width, width * 2 ** len(self.encoder), kernel=1)
+        self.told = nn.Linear(len(RANKS), width)
+        self.from_darkest = silent_conv(width, width * 2 ** len(self.encoder), kernel=1)
         self.maps = silent_conv(width, 10)
 
     def view(self, image_BCHW: Tensor, longest: int) -> Tensor:
@@ -52,11 +52,11 @@ class ToneNet(NAFUNet):
         high, wide = (max(1, round(side * scale / self.unit)) * self.unit for side in (height, width))
         return F.interpolate(image_BCHW.float(), size=(high, wide), mode="area")
 
-    def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor, extremes_BE: Tensor) -> Tensor:
-        """Views of the image and of what `lift_veil` makes of it, extremes -> maps (B, 10, h / 4, w / 4), float32."""
+    def forward(self, view_B3hw: Tensor, lifted_B4hw: Tensor, darkest_BE: Tensor) -> Tensor:
+        """Views of the image and of what `lift_veil` makes of it, darkest -> maps (B, 10, h / 4, w / 4), float32."""
         first = self.from_lifted(self._unshuffled(lifted_B4hw))
-        told = F.gelu(self.told(extremes_BE.to(self.told.weight.dtype)))
-        middle = self.from_extremes(told[:, :, None, None])
+        told = F.gelu(self.told(darkest_BE.to(self.told.weight.dtype)))
+        middle = self.from_darkest(told[:, :, None, None])
         return self.maps(self.features(view_B3hw, middle, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class ToneNet(NAFUNet):
         """
         # Smaller views of the largest, as in training: the photo is shrunken once, not seven times.
         image, lifted = (self.view(whole, max(VIEWS)) for whole in (image_B3HW, lifted_B4HW))
-        ends = extremes(image_B3HW)
+        ends = darkest(image_B3HW)
         found = [self(self.view(image, side), self.view(lifted, side), ends) for side in VIEWS]
         size = found[-1].shape[-2:]
         at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
@@ -77,22 +77,19 @@ class ToneNet(NAFUNet):
         return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
 
 
-def extremes(image_B3HW: Tensor) -> Tensor:
-    """(B, 10), each about 0: how dark the darkest cells of an image in [-1, 1] are, and how light the lightest.
+def darkest(image_B3HW: Tensor) -> Tensor:
+    """(B, 5), each about 0: how dark the darkest cells of an image in [-1, 1] are.
 
     Nearly every photo has something black in it; in haze nothing is. A room of pale things and a room in haze look
-    alike in a small view, in which what is black has been averaged away, but not in this. The darks are of the darkest
-    colour of the darkest pixel, as in the dark channel prior, the lights the reverse.
+    alike in a small view, in which what is black has been averaged away, but not in this. It is the darkest colour of
+    the darkest pixel, as in the dark channel prior.
     """
-    light = (image_B3HW.float() + 1) / 2
-    ends = []
-    for channel_B1HW in (-light.amin(1, keepdim=True), light.amax(1, keepdim=True)):
-        cells_BN = F.max_pool2d(channel_B1HW, CELL, ceil_mode=True).flatten(1).sort(descending=True).values
-        last = cells_BN.shape[1] - 1
-        ends += [cells_BN[:, round(rank * last)].abs() for rank in RANKS]
-    darks, lights = torch.stack(ends, dim=1).clamp(0, 1).chunk(2, dim=1)
-    # Differences near black and white tell more than those of grays.
-    return torch.cat([darks.sqrt() * 4 - 1, (1 - lights).sqrt() * 4 - 1], dim=1)
+    light_B1HW = (image_B3HW.float().amin(1, keepdim=True) + 1) / 2
+    cells_BN = -F.max_pool2d(-light_B1HW, CELL, ceil_mode=True).flatten(1)
+    ordered_BN = cells_BN.sort(dim=1).values.clamp(0, 1)
+    last = ordered_BN.shape[1] - 1
+    # Differences near black tell more than those of grays.
+    return torch.stack([ordered_BN[:, round(rank * last)] for rank in RANKS], dim=1).sqrt() * 4 - 1
 
 
 def apply_tone(image_B3HW: Tensor, lifted_B4HW: Tensor, maps_B10hw: Tensor) -> Tensor:

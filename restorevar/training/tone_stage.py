@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..data.pairs import Pairs, seeded, to_model
 from ..models import RestoreVAR
-from ..models.tone import RANKS, VIEWS, ToneNet, apply_tone, extremes
+from ..models.tone import RANKS, VIEWS, ToneNet, apply_tone, darkest
 from ..models.veil import lift_veil
 from .image_loss import ImageLoss
 from .losses import mean_gain
@@ -52,7 +52,7 @@ class ToneStage(JudgedByGain[RestoreVAR]):
         tone = _tone(model)
         dice_5 = torch.rand(5, generator=seeded(self.source.seed, self.name, "glimpse", step, turn))
         clean, degraded, lifted = glimpses(tone, views, dice_5)
-        ends = with_others(batch["extremes"].to(self.device), batch["dice"].to(self.device))
+        ends = with_others(batch["darkest"].to(self.device), batch["dice"].to(self.device))
         toned = apply_tone(degraded, lifted, tone(degraded, lifted, ends))
         judged = self.judge(toned, clean, tone.maps.weight, step)
         return {"loss": judged.pop("image"), "gain": mean_gain(toned, degraded, clean), **judged}
@@ -78,17 +78,13 @@ def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]
     return [view.flip(-1) for view in found] if mirror < 0.5 else found
 
 
-def with_others(extremes_BE: Tensor, dice_B4: Tensor) -> Tensor:
-    """The extremes (B, 10), by dice (B, 4) in a fourth of the photos as if something black were near, or a lamp there.
+def with_others(darkest_BE: Tensor, dice_B4: Tensor) -> Tensor:
+    """The darkest cells (B, 5), by dice (B, 4) in a fourth of the photos as if something black were near.
 
     In the fog that is made for training all things are in the fog; in real fog a car may be before it.
     """
-    darks, lights = extremes_BE.chunk(2, dim=1)
-    few = torch.arange(len(RANKS), device=extremes_BE.device) < len(RANKS) // 2 + 1
-    changed = []
-    for ends, drawn, share in ((darks, dice_B4[:, :1], dice_B4[:, 1:2]), (lights, dice_B4[:, 2:3], dice_B4[:, 3:])):
-        changed.append(torch.where(few & (drawn < 0.25), (ends + 1) * share - 1, ends))
-    return torch.cat(changed, dim=1)
+    few = torch.arange(len(RANKS), device=darkest_BE.device) < len(RANKS) // 2 + 1
+    return torch.where(few & (dice_B4[:, :1] < 0.25), (darkest_BE + 1) * dice_B4[:, 1:2] - 1, darkest_BE)
 
 
 def _tone(model: RestoreVAR) -> ToneNet:
@@ -97,12 +93,12 @@ def _tone(model: RestoreVAR) -> ToneNet:
 
 
 def _views(tone: ToneNet, device: torch.device) -> Make:
-    """Pairs -> small views of the clean and the degraded image and of that without veil; the extremes."""
+    """Pairs -> small views of the clean and the degraded image and of that without veil; the darkest cells."""
 
     def make(pairs: Pairs) -> Sample:
         clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
         views = {"clean": clean, "degraded": degraded, "lifted": lift_veil(degraded)}
         small = {name: tone.view(image, max(VIEWS)).half() for name, image in views.items()}
-        return small | {"extremes": extremes(degraded)}
+        return small | {"darkest": darkest(degraded)}
 
     return make
