@@ -31,7 +31,7 @@ LEAST_LIGHT = 0.5
 
 
 class ToneNet(NAFUNet):
-    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels; it is told the darkest cells, too.
+    """A U-Net on the view, of its own and of the view without veil, in cells of 4 pixels; told the darkest cells, too.
 
     Per cell and colour a factor, a curve and an offset, per cell a share of what lifting the veil changes; all of them
     nothing at the start.
