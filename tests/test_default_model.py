@@ -51,8 +51,8 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
-#: shaken hand, most of what is made here, this model hardly undoes anything (docs/model-card.md).
-GAINS = {"haze": 9.7, "lowlight": 11.1, "rain": 4.8, "snow": 2.8, "blur": 0.08}
+#: shaken hand, most of what is made here, this model undoes little (docs/model-card.md).
+GAINS = {"haze": 10.2, "lowlight": 11.7, "rain": 4.8, "snow": 2.9, "blur": 0.03}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -67,12 +67,24 @@ def test_degraded_pictures_gain(restorer, task):
     assert np.median(gains) > GAINS[task], gains
 
 
-@pytest.mark.parametrize(("sigma", "least"), [(1.2, 1.1), (2.0, 0.8)])
+@pytest.mark.parametrize(("sigma", "least"), [(1.2, 1.6), (2.0, 1.1)])
 def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
     for truth in TRUTHS:
         maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
         soft = gaussian_blur(maps_3HW, torch.full((3,), sigma)).permute(1, 2, 0).round().to(torch.uint8).numpy()
         assert psnr(restorer(soft).astype(float), truth) > psnr(soft.astype(float), truth) + least
+
+
+@pytest.mark.parametrize("moved", [(1, 7), (7, 1)], ids=["across", "down"])
+def test_photos_moved_in_one_direction_are_sharpened(restorer, moved):
+    gains = []
+    for truth in TRUTHS:
+        maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
+        around = (moved[0] // 2, moved[1] // 2)
+        soft_3HW = torch.nn.functional.avg_pool2d(maps_3HW, moved, 1, around, count_include_pad=False)
+        soft = soft_3HW.permute(1, 2, 0).round().to(torch.uint8).numpy()
+        gains.append(psnr(restorer(soft).astype(float), truth) - psnr(soft.astype(float), truth))
+    assert min(gains) > 0.2 and np.median(gains) > 1.4, gains
 
 
 def test_clean_photos_are_left_almost_alone(restorer):
