@@ -22,7 +22,8 @@ FAINT = 1e-8
 def spectrum(luma_BHW: Tensor) -> Tensor:
     """(B, 80): the logarithm of the amplitude at each of FREQUENCIES and angles, less what is usual at that frequency.
 
-    Of the power averaged over tiles (Welch's method). The angles are those in which the waves run, 0 for across.
+    Of float32 luma of any size, black and white one apart; of its power averaged over tiles (Welch's method). Frequency
+    by frequency; the angles are those in which the waves run, 0 for across.
     """
     height, width = (int(side) for side in luma_BHW.shape[-2:])
     wide_BHW = F.pad(luma_BHW, (0, max(0, TILE - width), 0, max(0, TILE - height)), mode="replicate")
