@@ -210,10 +210,10 @@ def test_a_cached_model_is_loaded_without_a_hub(model, parts, tmp_path):
         resolve_model("someone/restorer@main", revision=COMMIT, **options)
 
 
-@pytest.mark.parametrize("leave_out", [CONFIG, "model-00002-of-00006.safetensors"])
+@pytest.mark.parametrize("leave_out", [CONFIG, "model-00002-of-*.safetensors"])
 def test_what_is_not_in_the_cache_is_one_line(model, tmp_path, leave_out):
     model.save_pretrained(tmp_path / "model", max_shard_size="200KB")
-    assert (tmp_path / "model" / leave_out).is_file(), sorted(os.listdir(tmp_path / "model"))
+    (leave_out,) = (path.name for path in (tmp_path / "model").glob(leave_out))
     into_cache(tmp_path / "model", tmp_path / "cache", leave_out=leave_out)
     with pytest.raises(UserError) as error:
         RestoreVAR.from_pretrained("someone/restorer", cache_dir=tmp_path / "cache", local_files_only=True)

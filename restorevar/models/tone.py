@@ -87,7 +87,7 @@ def darkest(image_B3HW: Tensor) -> Tensor:
     light_B1HW = (image_B3HW.float().amin(1, keepdim=True) + 1) / 2
     cells_BN = -F.max_pool2d(-light_B1HW, CELL, ceil_mode=True).flatten(1)
     ordered_BN = cells_BN.sort(dim=1).values.clamp(0, 1)
-    last = ordered_BN.shape[1] - 1
+    last = int(ordered_BN.shape[1]) - 1
     # Differences near black tell more than those of grays.
     return torch.stack([ordered_BN[:, round(rank * last)] for rank in RANKS], dim=1).sqrt() * 4 - 1
 

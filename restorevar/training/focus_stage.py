@@ -76,10 +76,10 @@ def turned(problem: Sample, mirror_B: Tensor, transpose_B: Tensor) -> Sample:
     mixed_K = torch.arange(SHARES, device=device) % DIRECTIONS == 2
     sign_BK = torch.where(mirror_B[:, None] & mixed_K, -1.0, 1.0)
     square, cross = square * sign_BK[:, :, None] * sign_BK[:, None], cross * sign_BK
-    order_BK = torch.where(transpose_B[:, None], _swapped(SHARES), torch.arange(SHARES)).to(device)
+    order_BK = torch.where(transpose_B[:, None], _swapped(SHARES, device), torch.arange(SHARES, device=device))
     square = square.gather(1, order_BK[:, :, None].expand_as(square)).gather(2, order_BK[:, None].expand_as(square))
     details, waves = seen[:, :DETAILS], seen[:, DETAILS:].unflatten(1, (-1, ANGLES))
-    details = torch.where(transpose_B[:, None], details[:, _swapped(DETAILS)], details)
+    details = torch.where(transpose_B[:, None], details[:, _swapped(DETAILS, device)], details)
     angle_A = torch.arange(ANGLES, device=device)
     waves = torch.where(mirror_B[:, None, None], waves[:, :, -angle_A % ANGLES], waves)
     waves = torch.where(transpose_B[:, None, None], waves[:, :, (ANGLES // 2 - angle_A) % ANGLES], waves)
@@ -87,9 +87,9 @@ def turned(problem: Sample, mirror_B: Tensor, transpose_B: Tensor) -> Sample:
     return problem | {"seen": seen, "square": square, "cross": cross.gather(1, order_BK)}
 
 
-def _swapped(count: int) -> Tensor:
+def _swapped(count: int, device: torch.device) -> Tensor:
     """Numbers below `count`, across and down exchanged in each triple of directions."""
-    return torch.arange(count).view(-1, DIRECTIONS)[:, [1, 0, 2]].flatten()
+    return torch.arange(count, device=device).view(-1, DIRECTIONS)[:, [1, 0, 2]].flatten()
 
 
 def gained(problem: Sample, shares_BK: Tensor) -> Tensor:
