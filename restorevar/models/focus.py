@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spectrum import ANGLES, FREQUENCIES, spectrum
+from .spectrum import ANGLES, FLAT, FREQUENCIES, spectrum
 
 #: Distances in pixels at which what is smooth is looked at, and those up to which it is sharpened with.
 LOOKED_AT = (1, 2, 4, 8)
@@ -24,8 +24,6 @@ REACHES = (1, 2, 4)
 DIRECTIONS = 3
 #: Of `sharpeners`: curvature and curvature's curvature, of the image itself and at each of the REACHES.
 SHARES = 2 * DIRECTIONS * (1 + len(REACHES))
-#: Less than the steps of 8 bits: flat surfaces are alike.
-FLAT = 1e-4
 #: Of `statistics`: those of the details, then of the spectrum.
 DETAILS = 2 * DIRECTIONS * (1 + len(LOOKED_AT))
 SEEN = DETAILS + len(FREQUENCIES) * ANGLES

@@ -15,8 +15,8 @@ TILE, MOST_TILES = 64, 16
 FREQUENCIES = tuple(2 / TILE * (0.3 * TILE) ** (i / 9) for i in range(10))
 #: From 0 on, for waves that run across, to below a half turn.
 ANGLES = 8
-#: Power below that of the steps of 8 bits: flat surfaces are alike.
-FAINT = 1e-8
+#: Less than the steps of 8 bits: flat surfaces are alike.
+FLAT = 1e-4
 
 
 def spectrum(luma_BHW: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def spectrum(luma_BHW: Tensor) -> Tensor:
         power = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
         pooled_BF = torch.stack(power, dim=-3).mean((1, 2)).flatten(1) @ pooling
     usual_F = torch.tensor([-6.2 - 1.9 * math.log(f) for f in FREQUENCIES], device=luma_BHW.device)
-    return (pooled_BF + FAINT).log() / 2 - usual_F.repeat_interleave(ANGLES)
+    return (pooled_BF + FLAT**2).log() / 2 - usual_F.repeat_interleave(ANGLES)
 
 
 def _places(side: int, device: torch.device) -> Tensor:

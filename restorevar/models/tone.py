@@ -13,14 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .nafnet import NAFUNet, silent_conv
+from .veil import dark_cells
 
 #: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err
 #: apart, and where they do not agree a clean photo is about to be spoilt (docs/log.md).
 VIEWS = (40, 48, 56, 64, 72, 80, 96)
 #: Shares of a photo's cells that are darker than what `darkest` says.
 RANKS = (0.002, 0.01, 0.05, 0.25, 0.5)
-#: Side of these cells, pixels.
-CELL = 4
 #: Logarithm of the largest factor on the light of a pixel.
 MOST_GAIN = 3.0
 #: What the next network is given stays in the range of images, [-1, 1], but for highlights that it may bring back.
@@ -85,8 +84,7 @@ def darkest(image_B3HW: Tensor) -> Tensor:
     the darkest pixel, as in the dark channel prior.
     """
     light_B1HW = (image_B3HW.float().amin(1, keepdim=True) + 1) / 2
-    cells_BN = -F.max_pool2d(-light_B1HW, CELL, ceil_mode=True).flatten(1)
-    ordered_BN = cells_BN.sort(dim=1).values.clamp(0, 1)
+    ordered_BN = dark_cells(light_B1HW).flatten(1).sort(dim=1).values.clamp(0, 1)
     last = int(ordered_BN.shape[1]) - 1
     # Differences near black tell more than those of grays.
     return torch.stack([ordered_BN[:, round(rank * last)] for rank in RANKS], dim=1).sqrt() * 4 - 1

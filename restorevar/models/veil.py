@@ -38,7 +38,7 @@ def lift_veil(image_B3HW: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(image_B3HW.device.type, enabled=False):
         image = (image_B3HW.detach().float() + 1) / 2
-        dark_B3hw = -F.max_pool2d(-image, CELL)
+        dark_B3hw = dark_cells(image)
         small_B3hw = F.avg_pool2d(image, CELL)
         air_B311 = _air(small_B3hw, _surroundings(dark_B3hw.amin(1, keepdim=True)))
         veil_B1hw = _surroundings((dark_B3hw / air_B311).amin(1, keepdim=True))
@@ -48,6 +48,11 @@ def lift_veil(image_B3HW: Tensor) -> Tensor:
         behind = _without_blots(plain - air_B311, through)
         lifted = behind / through + air_B311 + (image - plain)
         return torch.cat([lifted.clamp(0, 1) * 2 - 1, through], dim=1)
+
+
+def dark_cells(image_BCHW: Tensor) -> Tensor:
+    """The darkest pixel of each cell, channel by channel; cells at the edges may be smaller."""
+    return -F.max_pool2d(-image_BCHW, CELL, ceil_mode=True)
 
 
 def _without_grain(image_B3HW: Tensor, small_B3hw: Tensor, through_B1HW: Tensor) -> Tensor:
