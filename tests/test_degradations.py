@@ -24,7 +24,15 @@ from restorevar.data.degradations import (
     to_srgb,
 )
 from restorevar.data.degradations.maps import gaussian_blur
-from restorevar.data.degradations.variants import among_things, grainy, lit_alike, out_of_focus, things, unevenly_lit
+from restorevar.data.degradations.variants import (
+    among_things,
+    drawn_rain,
+    grainy,
+    lit_alike,
+    out_of_focus,
+    things,
+    unevenly_lit,
+)
 from restorevar.data.mixes import MIXES, Mix, degrade
 from restorevar.data.tones import CAST, LEAST_EXPOSURE, harder, retaken
 from restorevar.errors import UserError
@@ -200,6 +208,20 @@ def test_rain_and_snow_brighten_dark_images(fall: Callable[..., Tensor], photos_
     dark_B3HW = photos_B3HW * 0.5
     result_B3HW = fall(dark_B3HW, torch.full((8,), 0.7), seeded())
     assert (result_B3HW.mean(dim=(1, 2, 3)) > dark_B3HW.mean(dim=(1, 2, 3))).all()
+
+
+def test_drawn_rain_covers_what_its_strength_says_and_some_of_it_is_thick() -> None:
+    """On black: between 2 and 20 % of it, times 0.3 to 1.5; lines of up to 7 px, as light in their middle."""
+    black_B3HW = torch.zeros(32, 3, 128, 160)
+    weak_B, strong_B = (
+        (drawn_rain(black_B3HW, torch.full((32,), strength), seeded(4)).amax(1) > 0.1).float().mean((1, 2))
+        for strength in (0.0, 1.0)
+    )
+    assert 0.005 < float(weak_B.mean()) < 0.06 and 0.1 < float(strong_B.mean()) < 0.35
+    light_BHW = drawn_rain(black_B3HW, torch.full((32,), 1.0), seeded(4)).amax(1)
+    inside_BHW = -torch.nn.functional.max_pool2d(-light_BHW, 5, 1)  # the least of 5 x 5 pixels
+    thick_B = inside_BHW.flatten(1).amax(1) > 0.9 * light_BHW.flatten(1).amax(1)
+    assert 4 <= int(thick_B.sum()) <= 28
 
 
 def test_blur_keeps_the_mean_and_loses_detail(photos_B3HW: Tensor) -> None:

@@ -80,12 +80,20 @@ def test_a_batch_of_two_is_two_singles(awake):
 def test_going_up_is_smooth_between_cells_and_sharp_within():
     """A ramp of equal cells comes up as a ramp; what tells the pixels of a cell apart lies where a shuffle puts it."""
     ramp = torch.arange(6.0).expand(1, 2, 6, 6)
-    up = Up(2).requires_grad_(False)
+    up = Up(2, shuffled=True).requires_grad_(False)
     up[0].weight.copy_(torch.tensor([0.5, 0.5]).view(1, 2, 1, 1).expand(4, 2, 1, 1))
     assert up(ramp).shape == (1, 1, 12, 12)
     torch.testing.assert_close(up(ramp)[0, 0, 5, 1:-1], torch.linspace(0.25, 4.75, 10))
     up[0].weight.copy_(torch.tensor([3.0, -1.0, -2.0, 0.0]).view(4, 1, 1, 1).expand(4, 2, 1, 1))
     torch.testing.assert_close(up(ramp), nn.functional.pixel_shuffle(up[0](ramp), 2))
+    smooth = Up(2, shuffled=False).requires_grad_(False)
+    smooth[0].weight.fill_(0.5)
+    torch.testing.assert_close(smooth(ramp)[0, 0, 5, 1:-1], torch.linspace(0.25, 4.75, 10))
+
+
+def test_only_the_finest_level_shuffles():
+    """Each level that does lets its cells be seen; these are the largest."""
+    assert [up.shuffled for up in RegressionNet(TINY).ups] == [True, *[False] * (len(TINY.encoder) - 1)]
 
 
 def test_starts_as_the_identity():

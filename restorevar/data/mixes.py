@@ -85,7 +85,9 @@ _TRAIN = Mix(
 MIXES = {
     "train": _TRAIN,
     "detail": replace(
-        _TRAIN, weights={**_TRAIN.weights, "haze": 18, "lowlight": 22, "rain": 24, "snow": 20, "blur": 22, CLEAN: 14}
+        _TRAIN,
+        weights={**_TRAIN.weights, "haze": 18, "lowlight": 18, "rain": 32, "snow": 24, "blur": 12, CLEAN: 14},
+        variants=0.6,
     ),
     "focus": replace(
         _TRAIN,

@@ -70,20 +70,24 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 
 
 class Up(nn.Sequential):
-    """Half the channels at twice the resolution: NAFNet's 1x1 convolution and pixel shuffle, without its blocks.
+    """Half the channels at twice the resolution: a 1x1 convolution, brought up smoothly.
 
-    What the four pixels of a cell have in common is brought up smoothly, only their differences are shuffled. Plainly
-    shuffled, every cell of the coarsest level, 16 pixels wide, could be seen on smooth surfaces.
+    With `shuffled`, what distinguishes the four pixels of a cell is shuffled in (NAFNet shuffles all). Each such level
+    lets its own cells be seen on smooth surfaces: in real fog, which is smoother than any of training, as a lattice of
+    16 pixels. Below the finest level nothing needs it.
     """
 
-    def __init__(self, width: int):
-        super().__init__(nn.Conv2d(width, 2 * width, 1, bias=False))
+    def __init__(self, width: int, shuffled: bool):
+        super().__init__(nn.Conv2d(width, 2 * width if shuffled else width // 2, 1, bias=False))
+        self.shuffled = shuffled
 
     def forward(self, x_BDHW: Tensor) -> Tensor:
         weight = self[0].weight
         assert isinstance(weight, Tensor)
-        common = weight.unflatten(0, (-1, 4)).mean(1)
+        common = weight.unflatten(0, (-1, 4)).mean(1) if self.shuffled else weight
         smooth = F.interpolate(F.conv2d(x_BDHW, common), scale_factor=2, mode="bilinear", align_corners=False)
+        if not self.shuffled:
+            return smooth
         return smooth + F.pixel_shuffle(F.conv2d(x_BDHW, weight - common.repeat_interleave(4, 0)), 2)
 
 
@@ -91,10 +95,12 @@ class NAFUNet(nn.Module):
     """Image (B, 3, Hpx, Wpx) -> features at every resolution: `width` channels, twice as many at each coarser one.
 
     `encoder` and `decoder` count the blocks per level, finest first; `middle` those at the coarsest resolution, below
-    the levels.
+    the levels. Of the ways up, the `shuffled` finest shuffle (see `Up`).
     """
 
-    def __init__(self, width: int, encoder: Sequence[int], middle: int, decoder: Sequence[int], patch: int):
+    def __init__(
+        self, width: int, encoder: Sequence[int], middle: int, decoder: Sequence[int], patch: int, shuffled: int = 1
+    ):
         super().__init__()
         self.patch = patch
         widths = [width * 2**i for i in range(len(encoder) + 1)]
@@ -102,7 +108,7 @@ class NAFUNet(nn.Module):
         self.encoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, encoder, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.middle = _blocks(widths[-1], middle)
-        self.ups = nn.ModuleList(Up(w) for w in widths[1:])
+        self.ups = nn.ModuleList(Up(w, shuffled=i < shuffled) for i, w in enumerate(widths[1:]))
         self.decoder = nn.ModuleList(_blocks(w, count) for w, count in zip(widths, decoder, strict=False))
 
     def features(self, image_B3HW: Tensor, for_middle: Tensor | None = None, *for_first: Tensor) -> list[Tensor]:

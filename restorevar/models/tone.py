@@ -37,7 +37,8 @@ class ToneNet(NAFUNet):
     """
 
     def __init__(self, width: int):
-        super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4)
+        # A view has few cells, and what is made of them is smooth anyway: every level may shuffle.
+        super().__init__(width, encoder=(1, 2), middle=4, decoder=(1, 1), patch=4, shuffled=2)
         self.unit = self.patch * 2 ** len(self.encoder)
         self.from_lifted = silent_conv(4 * self.patch**2, width)
         self.told = nn.Linear(len(RANKS), width)

@@ -127,13 +127,45 @@ def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) 
     return (image_B3HW + added_B1HW * (1 - spread(screened_B) * image_B3HW)).clamp(0, 1)
 
 
+def drawn_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Lines drawn with a pen, of one width and light from end to end, as graphics libraries draw them.
+
+    Thin or thick, hard or soft, pasted over the photo. Some samples are dimmed with it, or softened as a whole.
+    """
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    thick_B = torch.exp(uniform(batch, 0.0, math.log(7.0), generator)) * scale
+    length_B = uniform(batch, 8.0, 50.0, generator) * scale + 2 * thick_B
+    angle_B = 0.3 * torch.randn(batch, generator=generator).clamp(-2.5, 2.5)
+    covered_B = between(strength_B, 0.02, 0.2) * uniform(batch, 0.3, 1.5, generator)
+    sparse_B = covered_B / (thick_B * length_B)
+    sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
+    lines_BHW = convolve(sown_BHW[:, None], _stroke_kernels(length_B, angle_B, thick_B))[:, 0].clamp(0, 1)
+    lines_BHW = gaussian_blur(lines_BHW, uniform(batch, 0.1, 1.2, generator))
+    opacity_B = between(strength_B, 0.3, 0.8) * uniform(batch, 0.6, 1.25, generator)
+    alpha_B1HW = (spread(opacity_B) * lines_BHW[:, None]).clamp(0, 1)
+    bluish_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.0, 0.3, generator), torch.zeros(batch))
+    colour_B3 = uniform(batch, 0.65, 1.0, generator)[:, None] * (1 - bluish_B[:, None] * torch.tensor([1.0, 0.4, 0.0]))
+    dim_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.8, 1.0, generator), torch.ones(batch))
+    rainy_B3HW = torch.lerp(image_B3HW * spread(dim_B), colour_B3[..., None, None].expand_as(image_B3HW), alpha_B1HW)
+    soft_B = torch.where(chance(batch, 0.2, generator), uniform(batch, 0.3, 1.5, generator), torch.full((batch,), 1e-3))
+    maps_MHW = rainy_B3HW.reshape(-1, height, width)
+    return gaussian_blur(maps_MHW, soft_B.repeat_interleave(3)).view_as(image_B3HW).clamp(0, 1)
+
+
 def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
-    """White discs and softened specks, each of one size and opacity, pasted over the photo."""
+    """White discs and softened specks, each of one size and opacity, pasted over the photo; in some, large ones."""
     batch, _, height, width = image_B3HW.shape
     scale = pixel_scale(height, width)
     alpha_B1HW = torch.zeros(batch, 1, height, width)
-    for radius, dense in ((0.8, 0.012), (2.0, 0.003), (4.5, 0.0005)):
-        sparse_B = dense * uniform(batch, 0.1, 2.0, generator) * (0.2 + strength_B) / scale**2
+    all_B, some_B = torch.ones(batch), chance(batch, 0.4, generator).float()
+    for radius, dense, there_B in (
+        (0.8, 0.012, all_B),
+        (2.0, 0.003, all_B),
+        (4.5, 0.0005, all_B),
+        (10.0, 1e-4, some_B),
+    ):
+        sparse_B = there_B * dense * uniform(batch, 0.1, 2.0, generator) * (0.2 + strength_B) / scale**2
         radius_B = radius * scale * uniform(batch, 0.6, 1.5, generator)
         sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
         side = 2 * math.ceil(float(radius_B.max())) + 5
@@ -309,10 +341,23 @@ def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
     return lines_BKK / lines_BKK.sum(dim=(1, 2), keepdim=True)
 
 
+def _stroke_kernels(length_B: Tensor, angle_B: Tensor, thick_B: Tensor) -> Tensor:
+    """BKK coverage in [0, 1] of a pen of thick_B px that goes length_B px straight at angle_B (0: down)."""
+    side = 2 * math.ceil(float((length_B + thick_B).max()) / 2) + 3
+    offset_K = (torch.arange(side) - side // 2).float()
+    y_1K1, x_11K = offset_K[None, :, None], offset_K[None, None, :]
+    down_B11, across_B11 = torch.cos(angle_B)[:, None, None], torch.sin(angle_B)[:, None, None]
+    half_B11 = length_B[:, None, None] / 2
+    along_BKK = y_1K1 * down_B11 + x_11K * across_B11
+    beside_BKK = x_11K * down_B11 - y_1K1 * across_B11
+    beyond_BKK = (along_BKK.abs() - half_B11).clamp(min=0)
+    return (thick_B[:, None, None] / 2 + 0.5 - torch.hypot(beside_BKK, beyond_BKK)).clamp(0, 1)
+
+
 #: Degradation -> other ways to make it, all equally likely.
 VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] = {
     "haze": (thick_fog, gray_fog, among_things),
-    "rain": (filtered_rain, gray_rain),
+    "rain": (filtered_rain, gray_rain, drawn_rain),
     "snow": (round_snow, soft_snow),
     "lowlight": (darkened, against_the_light),
     "blur": (plain_blur, blur_with_lights, out_of_focus),
