@@ -79,7 +79,8 @@ _TRAIN = Mix(
 )
 
 #: train    all that a model is to learn
-#: detail   the same for a network whose light and air are set by another (models/tone.py): more of what is local
+#: detail   the same for a network whose light and air are set by another (models/tone.py), and whose picture a third
+#:          sharpens (models/focus.py): more rain and snow
 #: focus    blur, and enough of all else to leave it alone (models/focus.py)
 #: eval     what pairs to measure with are made of
 MIXES = {

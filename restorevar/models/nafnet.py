@@ -73,8 +73,8 @@ class Up(nn.Sequential):
     """Half the channels at twice the resolution: a 1x1 convolution, brought up smoothly.
 
     With `shuffled`, what distinguishes the four pixels of a cell is shuffled in (NAFNet shuffles all). Each such level
-    lets its own cells be seen on smooth surfaces: in real fog, which is smoother than any of training, as a lattice of
-    16 pixels. Below the finest level nothing needs it.
+    lets its own cells be seen on smooth surfaces, in real fog as a lattice of 16 pixels (docs/log.md). Below the
+    finest level little is lost without it.
     """
 
     def __init__(self, width: int, shuffled: bool):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from .maps import fraction, gaussian_blur, resize, smooth_noise
+from .maps import fraction, resize, smooth_noise, soften
 from .per_sample import between, chance, spread, uniform
 
 
@@ -50,14 +50,12 @@ def _dim(light_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor
 
 def _soften_some(light_B3HW: Tensor, generator: Generator) -> Tensor:
     """Blur a quarter of the samples slightly, as a wide aperture or in-camera denoising does."""
-    batch, _, height, width = light_B3HW.shape
-    chosen_S = chance(batch, 0.25, generator).nonzero()[:, 0]
+    chosen_S = chance(len(light_B3HW), 0.25, generator).nonzero()[:, 0]
     if len(chosen_S) == 0:
         return light_B3HW
     sigma_S = uniform(len(chosen_S), 0.4, 1.0, generator)
-    maps_MHW = light_B3HW[chosen_S].view(-1, height, width)
     softened_B3HW = light_B3HW.clone()
-    softened_B3HW[chosen_S] = gaussian_blur(maps_MHW, sigma_S.repeat_interleave(3)).view(-1, 3, height, width)
+    softened_B3HW[chosen_S] = soften(light_B3HW[chosen_S], sigma_S)
     return softened_B3HW
 
 

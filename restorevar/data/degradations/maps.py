@@ -65,3 +65,9 @@ def gaussian_blur(maps_BHW: Tensor, sigma_B: Tensor) -> Tensor:
     padded = F.pad(maps_BHW[None], (radius, radius, radius, radius), mode="replicate")
     columns = F.conv2d(padded, kernel_BK[:, None, :, None], groups=batch)
     return F.conv2d(columns, kernel_BK[:, None, None, :], groups=batch)[0]
+
+
+def soften(image_B3HW: Tensor, sigma_B: Tensor) -> Tensor:
+    """Blur each image by its own sigma, all its colours alike."""
+    colours_NHW = image_B3HW.flatten(0, 1)
+    return gaussian_blur(colours_NHW, sigma_B.repeat_interleave(3)).view_as(image_B3HW)

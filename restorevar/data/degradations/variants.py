@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from .blur import blur, convolve, disc_kernels
 from .haze import air_light, grid, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
-from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, stretch
+from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, soften, stretch
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
 from .rain import streaks
@@ -139,18 +139,17 @@ def drawn_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     angle_B = 0.3 * torch.randn(batch, generator=generator).clamp(-2.5, 2.5)
     covered_B = between(strength_B, 0.02, 0.2) * uniform(batch, 0.3, 1.5, generator)
     sparse_B = covered_B / (thick_B * length_B)
-    sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
+    sown_BHW = _sown(sparse_B, height, width, generator)
     lines_BHW = convolve(sown_BHW[:, None], _stroke_kernels(length_B, angle_B, thick_B))[:, 0].clamp(0, 1)
     lines_BHW = gaussian_blur(lines_BHW, uniform(batch, 0.1, 1.2, generator))
     opacity_B = between(strength_B, 0.3, 0.8) * uniform(batch, 0.6, 1.25, generator)
     alpha_B1HW = (spread(opacity_B) * lines_BHW[:, None]).clamp(0, 1)
-    bluish_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.0, 0.3, generator), torch.zeros(batch))
+    bluish_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.0, 0.3, generator), 0.0)
     colour_B3 = uniform(batch, 0.65, 1.0, generator)[:, None] * (1 - bluish_B[:, None] * torch.tensor([1.0, 0.4, 0.0]))
-    dim_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.8, 1.0, generator), torch.ones(batch))
-    rainy_B3HW = torch.lerp(image_B3HW * spread(dim_B), colour_B3[..., None, None].expand_as(image_B3HW), alpha_B1HW)
-    soft_B = torch.where(chance(batch, 0.2, generator), uniform(batch, 0.3, 1.5, generator), torch.full((batch,), 1e-3))
-    maps_MHW = rainy_B3HW.reshape(-1, height, width)
-    return gaussian_blur(maps_MHW, soft_B.repeat_interleave(3)).view_as(image_B3HW).clamp(0, 1)
+    dim_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.8, 1.0, generator), 1.0)
+    rainy_B3HW = torch.lerp(image_B3HW * spread(dim_B), colour_B3[..., None, None], alpha_B1HW)
+    soft_B = torch.where(chance(batch, 0.2, generator), uniform(batch, 0.3, 1.5, generator), 1e-3)
+    return soften(rainy_B3HW, soft_B).clamp(0, 1)
 
 
 def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
@@ -167,7 +166,7 @@ def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     ):
         sparse_B = there_B * dense * uniform(batch, 0.1, 2.0, generator) * (0.2 + strength_B) / scale**2
         radius_B = radius * scale * uniform(batch, 0.6, 1.5, generator)
-        sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
+        sown_BHW = _sown(sparse_B, height, width, generator)
         side = 2 * math.ceil(float(radius_B.max())) + 5
         flakes_BHW = convolve(sown_BHW[:, None], disc_kernels(radius_B, side))[:, 0].clamp(0, 1)
         soft_B = uniform(batch, 0.0, 1.0, generator) * radius_B
@@ -197,8 +196,7 @@ def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     batch, _, height, width = image_B3HW.shape
     scale = pixel_scale(height, width)
     sigma_B = between(strength_B, 0.4, 3.5) * scale
-    maps_MHW = image_B3HW.reshape(-1, height, width)
-    gaussian_B3HW = gaussian_blur(maps_MHW, sigma_B.repeat_interleave(3)).view_as(image_B3HW)
+    gaussian_B3HW = soften(image_B3HW, sigma_B)
     angle_B = math.pi * torch.rand(batch, generator=generator)
     line_B3HW = convolve(image_B3HW, _line_kernels(between(strength_B, 3.0, 26.0) * scale, angle_B))
     blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), gaussian_B3HW, line_B3HW)
@@ -215,7 +213,7 @@ def out_of_focus(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -
     """
     batch, _, height, width = image_B3HW.shape
     sigma_B = between(strength_B, 0.5, 3.0) * pixel_scale(height, width)
-    soft_B3HW = gaussian_blur(image_B3HW.reshape(-1, height, width), sigma_B.repeat_interleave(3)).view_as(image_B3HW)
+    soft_B3HW = soften(image_B3HW, sigma_B)
     discs_BKK = disc_kernels(1.6 * sigma_B, 2 * math.ceil(1.6 * float(sigma_B.max())) + 3)
     disc_B3HW = convolve(image_B3HW, discs_BKK / discs_BKK.sum(dim=(1, 2), keepdim=True))
     blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), soft_B3HW, disc_B3HW)
@@ -254,8 +252,7 @@ def things(image_B3HW: Tensor, generator: Generator, most: int = 24) -> Tensor:
     """
     batch, _, height, width = image_B3HW.shape
     smooth_B = uniform(batch, 0.005, 0.02, generator) * min(height, width)  # leaves and grass are no things
-    maps_MHW = gaussian_blur(image_B3HW.reshape(-1, height, width), smooth_B.repeat_interleave(3))
-    colour_B3HW = spread(uniform(batch, 0.4, 2.0, generator)) * maps_MHW.view_as(image_B3HW)
+    colour_B3HW = spread(uniform(batch, 0.4, 2.0, generator)) * soften(image_B3HW, smooth_B)
     place_B2HW = torch.stack(grid(height, width)).expand(batch, -1, -1, -1)
     seen_B5N = torch.cat([place_B2HW, colour_B3HW], dim=1).flatten(2)
     middles_BK = torch.randint(height * width, (batch, most), generator=generator)
@@ -328,6 +325,12 @@ def blur_with_lights(image_B3HW: Tensor, strength_B: Tensor, generator: Generato
     whole_B = 1 + brighter_B
     scaled_B3HW = (image_B3HW + spread(brighter_B) * burnt_B1HW) / spread(whole_B)
     return (blur(scaled_B3HW, strength_B, generator) * spread(whole_B)).clamp(0, 1)
+
+
+def _sown(sparse_B: Tensor, height: int, width: int, generator: Generator) -> Tensor:
+    """BHW: 1 at so large a share of the pixels, by chance, 0 elsewhere."""
+    chance_BHW = torch.rand(len(sparse_B), height, width, generator=generator)
+    return (chance_BHW < sparse_B[:, None, None]).float()
 
 
 def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
