@@ -58,8 +58,8 @@ def tiny_model() -> RestoreVAR:
         for parameter in model.parameters():
             if parameter.abs().sum() == 0:
                 parameter.normal_(std=0.1)
-        # Random shares of this size leave of noise its edges, cut off, and of rounding errors whole steps.
-        for parameter in model.fidelity.focus.shares.parameters():
+        # Random gains of this size leave of noise its edges, cut off, and of rounding errors whole steps.
+        for parameter in model.fidelity.focus.gains.parameters():
             parameter.mul_(0.1)
     return model.requires_grad_(False)
 

@@ -16,7 +16,7 @@ from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
 from restorevar.models.fidelity import CALM, FidelityBranch, Shown
-from restorevar.models.focus import SHARES, apply_focus
+from restorevar.models.focus import apply_focus
 from restorevar.models.rope import apply_rope, rope_table
 from restorevar.models.veil import lift_veil
 
@@ -207,13 +207,13 @@ def test_the_branch_sharpens_its_picture_last(fuse):
     model = shown_the_veil()
     model = RestoreVAR(replace(model.config, fidelity=replace(model.config.fidelity, fuse=fuse))).eval()
     branch, degraded, latent = model.fidelity, image(32, 48), torch.randn(1, 8, 4, 6)
-    shares = torch.linspace(-0.5, 0.2, SHARES)
+    gains = torch.linspace(-0.5, 0.2, 24)[None, :, None].expand(1, 24, 24)
     with torch.inference_mode():
         torch.nn.init.constant_(branch.detail.bias, 0.1)
         before, decoded = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.0))
-        branch.focus.shares.bias.copy_(shares)
+        branch.focus.gains.bias.copy_(gains[0, :, 0])
         after, half = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.5))
-    torch.testing.assert_close(after, apply_focus(before, shares[None]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(after, apply_focus(before, gains), atol=1e-5, rtol=0)
     torch.testing.assert_close(half, (after + decoded) / 2, atol=1e-5, rtol=0)
 
 

@@ -800,7 +800,7 @@ def test_tone_focus_and_veil_can_join_a_model_without_them(photos, tmp_path):
     options = Options("debug", [photos], stage="decoder", init=init, settings=["branch.scales=1"])
     train(tmp_path / "run", options)
     state = load_model(str(tmp_path / "run" / "model")).model.state_dict()
-    for part in ("lifts", "tone.maps", "focus.shares"):
+    for part in ("lifts", "tone.maps", "focus.gains"):
         assert state[f"fidelity.{part}.weight"].any(), part
     lines = (tmp_path / "run" / "log.jsonl").read_text()
     assert "tensors of fidelity start anew" in lines

@@ -1,124 +1,115 @@
-"""Focus last: how soft a photo is, and which way, decided from its spectrum and the statistics of its details.
+"""Focus last: how soft a photo is, and which way, decided from its spectrum.
 
 The power of sharp photographs falls off with frequency in much the same way in all directions; blur takes from the high
-ones, motion from those across it, and where it takes all of them it leaves dark bands. A hundred numbers tell, and what
-they ask for is a few numbers too: how much of the photo's curvature to subtract, by scale and direction. U-Nets that
+ones, motion from those across it, and where it takes all of them it leaves dark bands. So a few hundred numbers tell,
+and what they ask for is as many again: how much stronger the waves of each frequency and angle are to be. U-Nets that
 must see every pixel learned in hours to leave each blurred photo as it is (docs/log.md); this learns from thousands of
 photos in minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spectrum import ANGLES, FLAT, FREQUENCIES, spectrum
+from ..filtering import convolve
+from .spectrum import ANGLES, FREQUENCIES, TILE, spectrum
 
-#: Distances in pixels at which what is smooth is looked at, and those up to which it is sharpened with.
-LOOKED_AT = (1, 2, 4, 8)
-REACHES = (1, 2, 4)
-#: Channels of `curvature` at each distance: across, down, and the mixed one, which leans.
-DIRECTIONS = 3
-#: Of `sharpeners`: curvature and curvature's curvature, of the image itself and at each of the REACHES.
-SHARES = 2 * DIRECTIONS * (1 + len(REACHES))
-#: Of `statistics`: those of the details, then of the spectrum.
-DETAILS = 2 * DIRECTIONS * (1 + len(LOOKED_AT))
-SEEN = DETAILS + len(FREQUENCIES) * ANGLES
-
-
-def curvature(x_NHW: Tensor) -> Tensor:
-    """Second differences (N, 15, H, W) of the image and of what is smooth in it at each of the distances LOOKED_AT."""
-    levels = _levels(x_NHW, LOOKED_AT)
-    return torch.stack([maps for reach, level in levels for maps in _differences(level, reach)], dim=1)
-
-
-def sharpeners(x_HW: Tensor) -> Iterator[Tensor]:
-    """SHARES maps (..., H, W) to add shares of: curvature at each distance, and that of the curvature once more.
-
-    Without the latter the best shares bring half as much where motion blurs (docs/log.md): to undo it takes filters
-    that swing.
-    """
-    for reach, level in _levels(x_HW, REACHES):
-        across, down, mixed = _differences(level, reach)
-        yield from (across, down, mixed)
-        yield from _differences(across + down, reach)
-
-
-# Sums of shifted images: convolutions of one channel take ten times as long on a CPU.
-def _shifted(x_HW: Tensor, rows: tuple[int, ...], columns: tuple[int, ...]) -> list[Tensor]:
-    """(..., H, W) as seen from so many pixels down and to the right, each with each; its edges go on."""
-    most = [max(map(abs, columns))] * 2 + [max(map(abs, rows))] * 2
-    wide, (height, width) = F.pad(x_HW, most, mode="replicate"), x_HW.shape[-2:]
-    lines = [wide.narrow(-2, most[2] + row, height) for row in rows]
-    return [line.narrow(-1, most[0] + column, width) for line in lines for column in columns]
-
-
-def _levels(x_HW: Tensor, reaches: tuple[int, ...]) -> list[tuple[int, Tensor]]:
-    """The image, then what is smooth by the B3 spline "a trous": each distance from the one before, twice as far."""
-    smooth, found = x_HW, [(1, x_HW)]
-    for reach in reaches:
-        steps = tuple(reach * i for i in (-2, -1, 0, 1, 2))
-        for rows, columns in (((0,), steps), (steps, (0,))):
-            first, second, middle, fourth, fifth = _shifted(smooth, rows, columns)
-            smooth = (first + fifth) * 0.0625 + (second + fourth) * 0.25 + middle * 0.375
-        found.append((reach, smooth))
-    return found
-
-
-def _differences(x_HW: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Across, down, and the mixed one."""
-    around = (-reach, 0, reach)
-    above_left, above, above_right, left, here, right, below_left, below, below_right = _shifted(x_HW, around, around)
-    twice = here * 2
-    return left + right - twice, above + below - twice, (above_left + below_right - above_right - below_left) * 0.25
+#: How far the sharpening reaches, pixels: what motion has smeared over sixteen swings on that far.
+REACH = 23
 
 
 class FocusNet(nn.Module):
-    """Statistics of a photo -> how much of its curvature to add, by distance and direction; none at the start."""
+    """Spectrum of a photo -> how much of the waves of each frequency and angle to add; nothing at the start.
 
-    def __init__(self, hidden: int = 128):
+    Convolutions over the angle, which has no ends, with frequencies as channels: motion is the same whichever way it
+    goes. They are told how slanting each angle is, for people build upright.
+    """
+
+    def __init__(self, hidden: int = 128, layers: int = 3):
         super().__init__()
-        self.first = nn.Linear(SEEN, hidden)
-        self.second = nn.Linear(hidden, hidden)
-        self.third = nn.Linear(hidden, hidden)
-        self.shares = nn.Linear(hidden, SHARES)
-        nn.init.zeros_(self.shares.weight)
-        nn.init.zeros_(self.shares.bias)
+        self.first = nn.Conv1d(len(FREQUENCIES) + 1, hidden, 3)
+        self.rest = nn.ModuleList(nn.Conv1d(2 * hidden, hidden, 3) for _ in range(layers - 1))
+        self.gains = nn.Conv1d(hidden, len(FREQUENCIES), 1)
+        nn.init.zeros_(self.gains.weight)
+        nn.init.zeros_(self.gains.bias)  # type: ignore[arg-type]
 
-    def forward(self, seen_BF: Tensor) -> Tensor:
-        """`statistics` -> shares (B, 24), float32."""
-        h = seen_BF.to(self.first.weight.dtype)
-        for layer in (self.first, self.second, self.third):
-            h = F.gelu(layer(h))
-        return self.shares(h).float()
+    def forward(self, seen_BFA: Tensor) -> Tensor:
+        """`spectrum` -> gains (B, 24, 24), float32."""
+        angle_A = torch.arange(ANGLES, device=seen_BFA.device) * (math.pi / ANGLES)
+        slanting_B1A = (4 * angle_A).cos().expand(len(seen_BFA), 1, -1)
+        h = torch.cat([seen_BFA, slanting_B1A], dim=1).to(self.first.weight.dtype)
+        h = F.gelu(self.first(_closed(h)))
+        for layer in self.rest:
+            with_all = torch.cat([h, h.mean(2, keepdim=True).expand_as(h)], dim=1)
+            h = h + F.gelu(layer(_closed(with_all)))
+        return self.gains(h).float()
 
     def look(self, image_B3HW: Tensor) -> Tensor:
-        """Shares (B, 24) for whole images in [-1, 1]."""
-        return self(statistics(image_B3HW))
+        """Gains (B, 24, 24) for whole images in [-1, 1]."""
+        return self(spectrum(luma(image_B3HW)))
 
 
-def statistics(image_B3HW: Tensor) -> Tensor:
-    """(B, 110) of an image in [-1, 1]: how sparse its curvature is in each band, and its spectrum.
+def _closed(x_BDA: Tensor) -> Tensor:
+    """With the last angle before the first and the first after the last: half a turn on, waves are the same."""
+    return torch.cat([x_BDA[..., -1:], x_BDA, x_BDA[..., :1]], dim=2)
 
-    Each about 0 on the mean of photographs, and mostly within 3.
+
+def luma(image_B3HW: Tensor) -> Tensor:
+    """BHW brightness of an image in [-1, 1], black and white one apart, float32."""
+    weights = image_B3HW.new_tensor((0.299, 0.587, 0.114)).float()
+    return (image_B3HW.float() * weights[:, None, None]).sum(1) / 2
+
+
+def apply_focus(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
+    """The image with so much added of its waves of each frequency and angle; what is flat stays. Not clamped."""
+    side = 2 * REACH + 1
+    with torch.autocast("cpu" if gains_BFA.is_meta else gains_BFA.device.type, enabled=False):
+        kernels_BN = gains_BFA.flatten(1) @ _kernels().to(gains_BFA.device)
+        return image_B3HW.float() + convolve(image_B3HW.float(), kernels_BN.view(-1, side, side))
+
+
+# On the CPU whatever device is the default: they are kept for all.
+
+
+@cache
+def _kernels() -> Tensor:
+    """(576, 47 * 47): for each frequency and angle the kernel that passes waves about it, of sum 0, in a window."""
+    with torch.inference_mode(False), torch.device("cpu"):
+        whole = torch.fft.irfft2(_passing().to(torch.complex64), s=(TILE, TILE))
+        place = torch.arange(-REACH, REACH + 1)
+        window = (place * (math.pi / 2 / (REACH + 1))).cos()
+        window = window[:, None] * window
+        kernels = whole[:, place[:, None] % TILE, place % TILE] * window
+        kernels = kernels - kernels.sum((1, 2), keepdim=True) * window / window.sum()
+        return kernels.flatten(1).contiguous()
+
+
+@cache
+def responses() -> Tensor:
+    """(576, 64, 33): what each kernel of `apply_focus` does to the waves of a tile, as rfft2 orders them; real."""
+    with torch.inference_mode(False), torch.device("cpu"):
+        side, place = 2 * REACH + 1, torch.arange(-REACH, REACH + 1) % TILE
+        whole = torch.zeros(len(_kernels()), TILE, TILE)
+        whole[:, place[:, None], place] = _kernels().view(-1, side, side)
+        return torch.fft.rfft2(whole).real.contiguous()
+
+
+def _passing() -> Tensor:
+    """(576, 64, 33): shares of each wave of a tile about each frequency and angle, tents that add up to one.
+
+    Between the lowest frequency and none they fall to nothing, beyond the highest they stay.
     """
-    luma_BHW = (image_B3HW.float() * image_B3HW.new_tensor((0.299, 0.587, 0.114)).float()[:, None, None]).sum(1) / 2
-    bands_BKHW = curvature(luma_BHW)
-    square_BKHW = bands_BKHW.square()
-    strength_BK = (square_BKHW.mean((2, 3)) + FLAT**2).log() / 2
-    # Of the mean and of the fourth power to the square: noise is dense, edges are sparse.
-    density_BK = (bands_BKHW.abs().mean((2, 3)) + FLAT).log() - strength_BK
-    peaks_BK = (square_BKHW.square().mean((2, 3)) + FLAT**4).log() / 4 - strength_BK
-    return torch.cat([(density_BK + 0.6) / 0.2, (peaks_BK - 0.6) / 0.25, spectrum(luma_BHW)], dim=1)
-
-
-def apply_focus(image_B3HW: Tensor, shares_BK: Tensor) -> Tensor:
-    """The image with so much of its `sharpeners` added; not clamped."""
-    colours = image_B3HW.float().contiguous()
-    sharpened = colours
-    for change, share_B in zip(sharpeners(colours), shares_BK.T, strict=True):
-        sharpened = torch.addcmul(sharpened, change, share_B[:, None, None, None])
-    return sharpened
+    down, across = torch.fft.fftfreq(TILE)[:, None], torch.fft.rfftfreq(TILE)
+    # In steps of the two grids, seen from each of their points.
+    frequency = (torch.hypot(down, across) / FREQUENCIES[0]).clamp(max=len(FREQUENCIES))
+    angle = torch.atan2(*torch.broadcast_tensors(down, across)) * (ANGLES / math.pi)
+    steps_F11 = torch.arange(1, len(FREQUENCIES) + 1)[:, None, None]
+    turns_A11 = torch.arange(ANGLES)[:, None, None]
+    by_frequency = (1 - (frequency - steps_F11).abs()).clamp(min=0)
+    by_angle = (1 - (torch.remainder(angle - turns_A11 + ANGLES / 2, ANGLES) - ANGLES / 2).abs()).clamp(min=0)
+    return (by_frequency[:, None] * by_angle).flatten(0, 1)

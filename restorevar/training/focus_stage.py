@@ -1,12 +1,13 @@
 """Focus stage, ours: how much whole photos are sharpened (models/focus.py).
 
-What sharpening with given shares leaves of the error is a quadratic form in the shares. So of each photo a few dozen
-numbers are kept and no pixels, and a step looks at more than a hundred photos in milliseconds.
+What sharpening leaves of the error is told by the spectrum of the photo and by what it has in common with that of what
+is missing. So of each photo a few thousand numbers are kept and no pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from ..data.mixes import MIXES
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
-from ..models.focus import ANGLES, DETAILS, DIRECTIONS, SHARES, FocusNet, sharpeners, statistics
+from ..models.focus import FocusNet, luma, responses
+from ..models.spectrum import ANGLES, TILE, spectrum, tiles
 from .replay import Make, Replay, Sample, Shapes
 from .trainer import Schedule, Setting
 from .validation import JudgedByGain, Restore
@@ -37,7 +39,7 @@ class FocusStage(JudgedByGain[RestoreVAR]):
     schedule: Schedule
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(256, 256): 0.6, (384, 384): 0.4})
-    reuse: int = 400  #: steps are nearly free, photos are not; each is seen in four ways
+    reuse: int = 200  #: steps are cheap, photos are not; each is seen in four ways
     name: str = "focus"
 
     def trainable(self, model: RestoreVAR) -> list[nn.Module | nn.Parameter]:
@@ -48,7 +50,7 @@ class FocusStage(JudgedByGain[RestoreVAR]):
         self.source, self.device = setting.source.drawn_by(MIXES["focus"]), setting.device
         make = problems(model.fidelity, self.device)
         setting = replace(setting, source=self.source)
-        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=1 << 16, reuse=self.reuse)
+        self.replay: Replay = setting.replay(self, model, make, self.shapes, size=1 << 14, reuse=self.reuse)
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:
         batch = {name: values.to(self.device) for name, values in self.replay.batch(step, turn).items()}
@@ -72,30 +74,43 @@ class FocusStage(JudgedByGain[RestoreVAR]):
 def turned(problem: Sample, mirror_B: Tensor, transpose_B: Tensor) -> Sample:
     """The same problem for the mirrored and then transposed photo, without its pixels."""
     device = mirror_B.device
-    seen, square, cross = problem["seen"], problem["square"], problem["cross"]
-    mixed_K = torch.arange(SHARES, device=device) % DIRECTIONS == 2
-    sign_BK = torch.where(mirror_B[:, None] & mixed_K, -1.0, 1.0)
-    square, cross = square * sign_BK[:, :, None] * sign_BK[:, None], cross * sign_BK
-    order_BK = torch.where(transpose_B[:, None], _swapped(SHARES, device), torch.arange(SHARES, device=device))
-    square = square.gather(1, order_BK[:, :, None].expand_as(square)).gather(2, order_BK[:, None].expand_as(square))
-    details, waves = seen[:, :DETAILS], seen[:, DETAILS:].unflatten(1, (-1, ANGLES))
-    details = torch.where(transpose_B[:, None], details[:, _swapped(DETAILS, device)], details)
+    seen_BFA, found = problem["seen"], {}
     angle_A = torch.arange(ANGLES, device=device)
-    waves = torch.where(mirror_B[:, None, None], waves[:, :, -angle_A % ANGLES], waves)
-    waves = torch.where(transpose_B[:, None, None], waves[:, :, (ANGLES // 2 - angle_A) % ANGLES], waves)
-    seen = torch.cat([details, waves.flatten(1)], dim=1)
-    return problem | {"seen": seen, "square": square, "cross": cross.gather(1, order_BK)}
+    seen_BFA = torch.where(mirror_B[:, None, None], seen_BFA[..., -angle_A % ANGLES], seen_BFA)
+    seen_BFA = torch.where(transpose_B[:, None, None], seen_BFA[..., (ANGLES // 2 - angle_A) % ANGLES], seen_BFA)
+    for name in ("power", "common"):
+        waves_BN = problem[name].flatten(1)
+        for wanted_B, order_N in zip((mirror_B, transpose_B), _orders(), strict=True):
+            waves_BN = torch.where(wanted_B[:, None], waves_BN[:, order_N.to(device)], waves_BN)
+        found[name] = waves_BN.view_as(problem[name])
+    return problem | found | {"seen": seen_BFA}
 
 
-def _swapped(count: int, device: torch.device) -> Tensor:
-    """Numbers below `count`, across and down exchanged in each triple of directions."""
-    return torch.arange(count, device=device).view(-1, DIRECTIONS)[:, [1, 0, 2]].flatten()
+@cache
+def _orders() -> tuple[Tensor, Tensor]:
+    """Where the waves (64 * 33) of the mirrored and of the transposed tile come from."""
+    stored = TILE // 2 + 1
+
+    def at(down: Tensor, across: Tensor) -> Tensor:
+        """A wave and its mirror image by both axes are one; only those with few cycles across are stored."""
+        other = across >= stored
+        down, across = torch.where(other, -down % TILE, down), torch.where(other, -across % TILE, across)
+        return (down * stored + across).flatten()
+
+    with torch.device("cpu"):
+        down, across = torch.meshgrid(torch.arange(TILE), torch.arange(stored), indexing="ij")
+        return at(-down % TILE, across), at(across, down)
 
 
-def gained(problem: Sample, shares_BK: Tensor) -> Tensor:
-    """dB (B) that sharpening with the shares brings."""
-    square_B = (shares_BK[:, :, None] * problem["square"] * shares_BK[:, None]).sum((1, 2))
-    left_B = square_B - 2 * (shares_BK * problem["cross"]).sum(1) + problem["wrong"]
+def gained(problem: Sample, gains_BFA: Tensor) -> Tensor:
+    """dB (B) that sharpening with the gains brings."""
+    passed_BN = gains_BFA.flatten(1) @ responses().to(gains_BFA.device).flatten(1)
+    power_BN, common_BN = problem["power"].flatten(1), problem["common"].flatten(1)
+    left_BN = passed_BN.square() * power_BN - 2 * passed_BN * common_BN
+    # Of two waves that are each other's mirror image one is stored; those with 0 or 32 cycles across both are.
+    counted_W = torch.full((TILE // 2 + 1,), 2.0, device=gains_BFA.device)
+    counted_W[[0, -1]] = 1.0
+    left_B = problem["wrong"] + (left_BN.unflatten(1, (TILE, -1)) * counted_W).sum((1, 2))
     return 10 * ((problem["wrong"] + NO_ERROR) / (left_B.clamp(min=0) + NO_ERROR)).log10()
 
 
@@ -105,18 +120,30 @@ def _focus(model: RestoreVAR) -> FocusNet:
 
 
 def problems(branch: FidelityBranch, device: torch.device) -> Make:
-    """Pairs -> what the network sees of each, and the parts of the error as a quadratic form in the shares."""
+    """Pairs -> what the network sees of each, and what sharpening would leave of the error."""
 
     def make(pairs: Pairs) -> Sample:
         clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
         toned = branch.set_tone(degraded)
         blurred_B = torch.tensor(["blur" in task.split("+") for task in pairs.tasks], device=device)
-        wanted = torch.where(blurred_B[:, None, None, None], clean, toned)
-        bands = torch.stack(list(sharpeners(toned)), dim=1).flatten(2)
-        missing = (wanted - toned).flatten(1)
-        pixels = missing.shape[1]
-        with torch.autocast(device.type, enabled=False):
-            square, cross = bands @ bands.mT / pixels, (bands @ missing[..., None])[..., 0] / pixels
-        return {"seen": statistics(toned), "square": square, "cross": cross, "wrong": missing.square().mean(1)}
+        missing = torch.where(blurred_B[:, None, None, None], clean, toned) - toned
+        has, lacks = (_waves(image) for image in (toned, missing))
+        return {
+            "seen": spectrum(luma(toned)),
+            "power": _shares(has.real.square() + has.imag.square()),
+            "common": _shares(has.real * lacks.real + has.imag * lacks.imag),
+            "wrong": missing.square().flatten(1).mean(1),
+        }
 
     return make
+
+
+def _waves(image_B3HW: Tensor) -> Tensor:
+    """(B, colours and tiles, 64, 33), complex: transforms of the tiles of each image."""
+    tiles_NTSS = tiles(image_B3HW.float().flatten(0, 1))
+    return torch.fft.rfft2(tiles_NTSS).unflatten(0, (len(image_B3HW), -1)).flatten(1, 2)
+
+
+def _shares(products_BNSW: Tensor) -> Tensor:
+    """(B, 64, 33): of each wave its part of the mean over the pixels."""
+    return products_BNSW.mean(1) / TILE**2

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ...filtering import convolve
 from .maps import pixel_scale, smooth_noise
 from .particles import splat
 from .per_sample import between, chance, spread, uniform
@@ -84,29 +85,3 @@ def disc_kernels(radius_B: Tensor, side: int) -> Tensor:
     offset_K = torch.arange(side) - side // 2
     distance_KK = (offset_K[:, None] ** 2 + offset_K[None, :] ** 2).sqrt()
     return (radius_B[:, None, None] + 0.5 - distance_KK).clamp(0, 1)
-
-
-def convolve(image_B3HW: Tensor, kernel_BKK: Tensor) -> Tensor:
-    """Convolve each sample with its own kernel by FFT, mirrored at the border (repeated in tiny images)."""
-    height, width = image_B3HW.shape[-2:]
-    side = kernel_BKK.shape[-1]
-    pad = side // 2
-    mode = "reflect" if pad < min(height, width) else "replicate"
-    padded_B3HW = F.pad(image_B3HW, (pad, pad, pad, pad), mode=mode)
-    size = (_fast_length(height + 2 * pad), _fast_length(width + 2 * pad))
-    spectrum = torch.fft.rfft2(padded_B3HW, s=size) * torch.fft.rfft2(kernel_BKK, s=size)[:, None]
-    full_B3HW = torch.fft.irfft2(spectrum, s=size)
-    return full_B3HW[..., 2 * pad : 2 * pad + height, 2 * pad : 2 * pad + width]
-
-
-def _fast_length(length: int) -> int:
-    """The next even length with no prime factor above 5, for which FFTs are quick."""
-    candidate = length + length % 2
-    while True:
-        rest = candidate
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return candidate
-        candidate += 2

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .blur import blur, convolve, disc_kernels
+from ...filtering import convolve
+from .blur import blur, disc_kernels
 from .haze import air_light, grid, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
 from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, soften, stretch
