@@ -199,10 +199,8 @@ def test_a_problem_can_be_turned_without_its_pixels(mirror, transpose):
     model.fidelity.tone = None  # which turns to no side
     make = problems(model.fidelity, torch.device("cpu"))
     with torch.no_grad():
-        straight, looked_at = (
-            make(Pairs(change(clean).byte(), change(blurred).round().byte(), ["blur"]))
-            for change in (lambda x: x, turn)
-        )
+        straight = make(Pairs(clean.byte(), blurred.round().byte(), ["blur"]))
+        looked_at = make(Pairs(turn(clean).byte(), turn(blurred).round().byte(), ["blur"]))
     found = turned(straight, torch.tensor([mirror]), torch.tensor([transpose]))
     assert (found["seen"] - straight["seen"]).abs().max() > 0.5
     torch.testing.assert_close(found["seen"], looked_at["seen"], atol=0.1, rtol=0)
