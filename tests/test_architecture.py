@@ -31,7 +31,7 @@ STACK = [
     {"data"},
     {"models"},
     {"images"},
-    {"tiling", "halving", "filtering"},
+    {"tiling", "halving"},
     {"errors", "heap"},
 ]
 LEVEL = {room: i for i, rooms in enumerate(STACK) for room in rooms}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorevar.filtering import convolve
+from restorevar.models.filtering import convolve
 
 
 def by_sums(image_BCHW: torch.Tensor, kernel_BKK: torch.Tensor) -> torch.Tensor:

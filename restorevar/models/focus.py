@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..filtering import convolve
+from .filtering import convolve
 from .spectrum import ANGLES, FREQUENCIES, TILE, spectrum
 
 #: How far the sharpening reaches, pixels: what motion has smeared over sixteen swings on that far.

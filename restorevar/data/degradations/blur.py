@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ...filtering import convolve
+from ...models.filtering import convolve
 from .maps import pixel_scale, smooth_noise
 from .particles import splat
 from .per_sample import between, chance, spread, uniform

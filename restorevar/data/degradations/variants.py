@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ...filtering import convolve
+from ...models.filtering import convolve
 from .blur import blur, disc_kernels
 from .haze import air_light, grid, ground_plane, haze, pale_is_far
 from .low_light import low_light, to_linear, to_srgb
