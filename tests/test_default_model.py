@@ -55,8 +55,8 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
-#: shaken hand, most of what is made here, this model undoes little (docs/model-card.md).
-GAINS = {"haze": 10.4, "lowlight": 11.0, "rain": 5.1, "snow": 3.4, "blur": 0.03}
+#: shaken hand, most of what is made here, this model undoes some (docs/model-card.md).
+GAINS = {"haze": 10.4, "lowlight": 11.4, "rain": 5.3, "snow": 3.6, "blur": 0.4}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -71,7 +71,7 @@ def test_degraded_pictures_gain(restorer, task):
     assert np.median(gains) > GAINS[task], gains
 
 
-@pytest.mark.parametrize(("sigma", "least"), [(1.2, 1.6), (2.0, 1.1)])
+@pytest.mark.parametrize(("sigma", "least"), [(1.2, 2.0), (2.0, 1.1)])
 def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
     for truth in TRUTHS:
         maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
@@ -88,12 +88,12 @@ def test_photos_moved_in_one_direction_are_sharpened(restorer, moved):
         soft_3HW = torch.nn.functional.avg_pool2d(maps_3HW, moved, 1, around, count_include_pad=False)
         soft = soft_3HW.permute(1, 2, 0).round().to(torch.uint8).numpy()
         gains.append(gain(restorer, soft, truth))
-    assert min(gains) > 0.2 and np.median(gains) > 1.4, gains
+    assert min(gains) > 2.5 and np.median(gains) > 3.9, gains
 
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert min(kept) > 45, kept
+    assert min(kept) > 48, kept
 
 
 def cells(image: np.ndarray, side: int = 16) -> float:
@@ -110,7 +110,7 @@ def test_smooth_skies_and_fog_show_no_lattice(restorer):
     """Nothing is smoother than they are: what the network's own cells leave behind would be seen there first."""
     down = np.linspace(204, 128, 384)[:, None, None]
     sky = np.broadcast_to(down, (384, 512, 3)).round().astype(np.uint8)
-    assert cells(restorer(sky)) < 0.35
+    assert cells(restorer(sky)) < 0.3
 
 
 def test_the_same_photo_gives_the_same_result(restorer):
