@@ -60,7 +60,7 @@ def tiny_model() -> RestoreVAR:
                 parameter.normal_(std=0.1)
         # Random gains of this size leave of noise its edges, cut off, and of rounding errors whole steps.
         for parameter in model.fidelity.focus.gains.parameters():
-            parameter.mul_(0.1)
+            parameter.mul_(0.03)
     return model.requires_grad_(False)
 
 
