@@ -170,7 +170,7 @@ def test_the_stage_knows_what_the_gains_would_bring():
     with torch.no_grad():
         problem = problems(model.fidelity, torch.device("cpu"))(pairs)
     assert problem["wrong"][1] == 0 and not problem["common"][1].any()
-    passed = responses().flatten(1)
+    passed = responses()
     power, common = (problem[name][0].flatten() for name in ("power", "common"))
     square = (passed * power) @ passed.T
     best = torch.linalg.solve(square + 1e-4 * square.diag().mean() * torch.eye(len(square)), passed @ common)

@@ -32,8 +32,8 @@ class FocusNet(nn.Module):
 
     def __init__(self, hidden: int = 128, layers: int = 3):
         super().__init__()
-        self.first = nn.Conv1d(len(FREQUENCIES) + 1, hidden, 3)
-        self.rest = nn.ModuleList(nn.Conv1d(2 * hidden, hidden, 3) for _ in range(layers - 1))
+        self.first = _over_angles(len(FREQUENCIES) + 1, hidden)
+        self.rest = nn.ModuleList(_over_angles(2 * hidden, hidden) for _ in range(layers - 1))
         self.gains = nn.Conv1d(hidden, len(FREQUENCIES), 1)
         nn.init.zeros_(self.gains.weight)
         nn.init.zeros_(self.gains.bias)  # type: ignore[arg-type]
@@ -43,10 +43,10 @@ class FocusNet(nn.Module):
         angle_A = torch.arange(ANGLES, device=seen_BFA.device) * (math.pi / ANGLES)
         slanting_B1A = (4 * angle_A).cos().expand(len(seen_BFA), 1, -1)
         h = torch.cat([seen_BFA, slanting_B1A], dim=1).to(self.first.weight.dtype)
-        h = F.gelu(self.first(_closed(h)))
+        h = F.gelu(self.first(h))
         for layer in self.rest:
             with_all = torch.cat([h, h.mean(2, keepdim=True).expand_as(h)], dim=1)
-            h = h + F.gelu(layer(_closed(with_all)))
+            h = h + F.gelu(layer(with_all))
         return self.gains(h).float()
 
     def look(self, image_B3HW: Tensor) -> Tensor:
@@ -54,9 +54,9 @@ class FocusNet(nn.Module):
         return self(spectrum(luma(image_B3HW)))
 
 
-def _closed(x_BDA: Tensor) -> Tensor:
-    """With the last angle before the first and the first after the last: half a turn on, waves are the same."""
-    return torch.cat([x_BDA[..., -1:], x_BDA, x_BDA[..., :1]], dim=2)
+def _over_angles(width: int, width_out: int) -> nn.Conv1d:
+    """The last angle is beside the first: half a turn on, waves are the same."""
+    return nn.Conv1d(width, width_out, 3, padding=1, padding_mode="circular")
 
 
 def luma(image_B3HW: Tensor) -> Tensor:
@@ -91,12 +91,12 @@ def _kernels() -> Tensor:
 
 @cache
 def responses() -> Tensor:
-    """(576, 64, 33): what each kernel of `apply_focus` does to the waves of a tile, as rfft2 orders them; real."""
+    """(576, 64 * 33): what each kernel of `apply_focus` does to the waves of a tile, as rfft2 orders them; real."""
     with torch.inference_mode(False), torch.device("cpu"):
         side, place = 2 * REACH + 1, torch.arange(-REACH, REACH + 1) % TILE
         whole = torch.zeros(len(_kernels()), TILE, TILE)
         whole[:, place[:, None], place] = _kernels().view(-1, side, side)
-        return torch.fft.rfft2(whole).real.contiguous()
+        return torch.fft.rfft2(whole).real.flatten(1)
 
 
 def _passing() -> Tensor:

@@ -104,7 +104,7 @@ def _orders() -> tuple[Tensor, Tensor]:
 
 def gained(problem: Sample, gains_BFA: Tensor) -> Tensor:
     """dB (B) that sharpening with the gains brings."""
-    passed_BN = gains_BFA.flatten(1) @ responses().to(gains_BFA.device).flatten(1)
+    passed_BN = gains_BFA.flatten(1) @ responses().to(gains_BFA.device)
     power_BN, common_BN = problem["power"].flatten(1), problem["common"].flatten(1)
     left_BN = passed_BN.square() * power_BN - 2 * passed_BN * common_BN
     # Of two waves that are each other's mirror image one is stored; those with 0 or 32 cycles across both are.
