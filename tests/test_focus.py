@@ -91,6 +91,42 @@ def test_a_new_network_sharpens_nothing():
     assert gains.shape == (1, *WAVES) and gains.eq(0).all()
 
 
+def test_a_change_of_what_is_coarse_is_made_in_the_halved_photo():
+    """All of it where the photo at its size shows nothing to do, in every wave that the half still has."""
+    net = FocusNet(hidden=8)
+    calls = iter([torch.zeros(1, *WAVES), torch.full((1, *WAVES), 0.5)])
+    net.look = lambda image: next(calls)
+    inside = (..., slice(2 * REACH, -2 * REACH), slice(2 * REACH, -2 * REACH))
+    coarse, fine = (0.2 * wave(frequency, 0.3, side=256).expand(1, 3, -1, -1) for frequency in (0.06, 0.45))
+    change = net.change(coarse + fine, coarse, halvings=1)
+    along = [float((change[inside] * x[inside]).mean() / x[inside].square().mean()) for x in (coarse, fine)]
+    assert along[0] == pytest.approx(0.5, abs=0.05) and abs(along[1]) < 0.02
+
+
+def test_the_size_that_sees_more_to_do_has_the_say():
+    image, net = photo(256), FocusNet(hidden=8)
+
+    def change(*gains: float, halvings: int = 1) -> torch.Tensor:
+        calls = iter(gains)
+        net.look = lambda image: torch.full((1, *WAVES), next(calls))
+        return net.change(image, image, halvings)
+
+    at_its_size = change(0.5, halvings=0)
+    assert torch.equal(change(0.5, 0.0), at_its_size)  # nothing at the half takes nothing away
+    torch.testing.assert_close(change(0.5, 0.02), at_its_size, atol=2e-3, rtol=0)
+    torch.testing.assert_close(change(0.01, 0.5), change(0.0, 0.5), atol=0.02, rtol=0)
+    assert change(0.0, 0.5).abs().mean() > 0.01 and not change(0.0, 0.0).any()
+
+
+@pytest.mark.parametrize(("side", "looks"), [(64, 1), (124, 1), (128, 2), (252, 2), (256, 3), (512, 3)])
+def test_what_has_no_whole_tile_is_not_looked_at(side, looks):
+    """Of what is repeated to fill a tile nothing can be told."""
+    net, seen = FocusNet(hidden=8), []
+    net.look = lambda image: seen.append(tuple(image.shape[-2:])) or torch.zeros(1, *WAVES)
+    net.change(*2 * [torch.zeros(1, 3, side, 1024)])
+    assert seen == [(side >> i, 1024 >> i) for i in range(looks)]
+
+
 def test_it_does_alike_whichever_way_a_photo_smears():
     """Turned by a right angle; by half of one photos differ, for people build upright."""
     net = FocusNet(hidden=16)
@@ -138,9 +174,9 @@ def test_what_is_kept_for_all_devices_is_not_made_on_the_default_one():
     for made in kept:
         made.cache_clear()
     with torch.device("meta"), torch.inference_mode():
-        image = torch.empty(1, 3, 96, 96)
-        sharpened = apply_focus(image, FocusNet().look(image))
-        assert sharpened.device.type == "meta" and sharpened.shape == image.shape
+        image = torch.empty(1, 3, 160, 128)
+        change = FocusNet().change(image, image)
+        assert change.device.type == "meta" and change.shape == image.shape
     assert apply_focus(photo(), seen_in(photo())).isfinite().all()
     assert not any(made().is_inference() for made in kept)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Inject, norm_layer
 from .config import FidelityConfig, VQVAEConfig
-from .focus import FocusNet, apply_focus
+from .focus import FocusNet
 from .nafnet import NAFUNet, counts_for, silent_conv
 from .tone import MOST, ToneNet, apply_tone, keep_light
 from .veil import lift_veil
@@ -169,7 +169,7 @@ class FidelityBranch(NAFUNet):
 
     def sharpened(self, picture_B3HW: Tensor, toned_B3HW: Tensor) -> Tensor:
         """A picture in the focus that the toned photo asks for; not clamped."""
-        return picture_B3HW if self.focus is None else apply_focus(picture_B3HW, self.focus.look(toned_B3HW))
+        return picture_B3HW if self.focus is None else picture_B3HW + self.focus.change(picture_B3HW, toned_B3HW)
 
     def _shuffled(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.patch).float()

@@ -5,6 +5,9 @@ ones, motion from those across it, and where it takes all of them it leaves dark
 and what they ask for is as many again: how much stronger the waves of each frequency and angle are to be. U-Nets that
 must see every pixel learned in hours to leave each blurred photo as it is (docs/log.md); this learns from thousands of
 photos in minutes.
+
+What it undoes reaches sixteen pixels. In the photo shrunken to a half and to a quarter long smears are short ones, so
+it looks at these as well, and of what is coarse in the change the size that sees more to do has the say.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from .spectrum import ANGLES, FREQUENCIES, TILE, spectrum
 
 #: How far the sharpening reaches, pixels: what motion has smeared over sixteen swings on that far.
 REACH = 23
+#: How often the photo is halved and looked at again.
+HALVINGS = 2
+#: Squared powers of changes that cannot be seen: a thousandth of a step of 8 bits has 4e-21.
+LITTLE = 1e-20
 
 
 class FocusNet(nn.Module):
@@ -53,6 +60,25 @@ class FocusNet(nn.Module):
         """Gains (B, 24, 24) for whole images in [-1, 1]."""
         return self(spectrum(luma(image_B3HW)))
 
+    def change(self, picture_B3HW: Tensor, toned_B3HW: Tensor, halvings: int = HALVINGS) -> Tensor:
+        """What to add to the picture for the focus that the toned photo asks for, sides multiples of 2^halvings.
+
+        Of what is coarse a share is that of the halved photo, by the squares of the powers: of a short smear the half
+        sees little and would leave too much of it, of a long one the whole photo sees nothing.
+        """
+        change_B3HW = passed(picture_B3HW, self.look(toned_B3HW))
+        height, width = (int(side) for side in picture_B3HW.shape[-2:])
+        if not halvings or min(height, width) < 2 * TILE:  # from less than a tile nothing can be told
+            return change_B3HW
+        picture_B3hw, toned_B3hw, own_B3hw = (
+            F.avg_pool2d(x, 2) for x in (picture_B3HW.float(), toned_B3HW.float(), change_B3HW)
+        )
+        coarse_B3hw = self.change(picture_B3hw, toned_B3hw, halvings - 1)
+        own_B111, other_B111 = (x.square().mean((1, 2, 3), keepdim=True).square() for x in (own_B3hw, coarse_B3hw))
+        share_B111 = other_B111 / (own_B111 + other_B111 + LITTLE)
+        size = (height, width)
+        return change_B3HW + share_B111 * F.interpolate(coarse_B3hw - own_B3hw, size, mode="bilinear")
+
 
 def _over_angles(width: int, width_out: int) -> nn.Conv1d:
     """The last angle is beside the first: half a turn on, waves are the same."""
@@ -67,10 +93,15 @@ def luma(image_B3HW: Tensor) -> Tensor:
 
 def apply_focus(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
     """The image with so much added of its waves of each frequency and angle; what is flat stays. Not clamped."""
+    return image_B3HW.float() + passed(image_B3HW, gains_BFA)
+
+
+def passed(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
+    """So much of the waves of each frequency and angle as the gains say, float32."""
     side = 2 * REACH + 1
     with torch.autocast("cpu" if gains_BFA.is_meta else gains_BFA.device.type, enabled=False):
         kernels_BN = gains_BFA.flatten(1) @ _kernels().to(gains_BFA.device)
-        return image_B3HW.float() + convolve(image_B3HW.float(), kernels_BN.view(-1, side, side))
+        return convolve(image_B3HW.float(), kernels_BN.view(-1, side, side))
 
 
 # On the CPU whatever device is the default: they are kept for all.
