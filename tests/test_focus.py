@@ -17,7 +17,7 @@ from restorevar.models import RestoreVAR
 from restorevar.models import focus as focus_module
 from restorevar.models import spectrum as spectrum_module
 from restorevar.models.config import debug
-from restorevar.models.focus import REACH, FocusNet, apply_focus, luma, responses
+from restorevar.models.focus import REACH, FocusNet, luma, passed, responses
 from restorevar.models.spectrum import ANGLES, FREQUENCIES, TILE, spectrum, tiles
 from restorevar.training.focus_stage import NO_ERROR, gained, problems, turned
 
@@ -41,6 +41,10 @@ def wave(frequency: float, angle: float, side: int = 192) -> torch.Tensor:
     return torch.sin(2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle)))
 
 
+def sharpened_by(image: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
+    return image + passed(image, gains)
+
+
 def seen_in(image: torch.Tensor) -> torch.Tensor:
     return spectrum(luma(image))
 
@@ -54,7 +58,7 @@ def test_a_gain_makes_the_waves_of_its_frequency_and_angle_stronger(i, j):
 
     def factor(frequency: float, angle: float) -> float:
         image = 0.2 * wave(frequency, angle).expand(1, 3, -1, -1)
-        return float((apply_focus(image, gains)[inside] * image[inside]).mean() / image[inside].square().mean()) - 1
+        return float((sharpened_by(image, gains)[inside] * image[inside]).mean() / image[inside].square().mean()) - 1
 
     at_its_own = factor(FREQUENCIES[i], angle)
     assert at_its_own > 0.15  # in a kernel of 47 pixels waves are not told apart exactly
@@ -65,7 +69,7 @@ def test_a_gain_makes_the_waves_of_its_frequency_and_angle_stronger(i, j):
 def test_gains_alike_for_all_waves_are_a_factor_on_fine_detail():
     fine = 0.2 * wave(0.3, 0.7).expand(1, 3, -1, -1)
     inside = (..., slice(REACH, -REACH), slice(REACH, -REACH))
-    sharpened = apply_focus(fine, torch.full((1, *WAVES), 0.5))
+    sharpened = sharpened_by(fine, torch.full((1, *WAVES), 0.5))
     torch.testing.assert_close(sharpened[inside], 1.5 * fine[inside], atol=0.005, rtol=0)
 
 
@@ -73,16 +77,16 @@ def test_gains_alike_for_all_waves_are_a_factor_on_fine_detail():
 @given(height=st.integers(1, 60), width=st.integers(1, 60), level=st.floats(-1, 1))
 def test_what_is_flat_stays_whatever_the_gains(height, width, level):
     image = torch.full((2, 3, height, width), level)
-    torch.testing.assert_close(apply_focus(image, torch.randn(2, *WAVES)), image, atol=1e-4, rtol=0)
+    torch.testing.assert_close(sharpened_by(image, torch.randn(2, *WAVES)), image, atol=1e-4, rtol=0)
     assert seen_in(image).isfinite().all()
 
 
 def test_each_photo_of_a_batch_has_its_own_gains():
     images = torch.cat([photo(), photo().flip(-1)])
     gains = torch.stack([torch.zeros(WAVES), torch.ones(WAVES)])
-    both = apply_focus(images, gains)
+    both = sharpened_by(images, gains)
     torch.testing.assert_close(both[:1], images[:1])
-    torch.testing.assert_close(both[1:], apply_focus(images[1:], gains[1:]))
+    torch.testing.assert_close(both[1:], sharpened_by(images[1:], gains[1:]))
     assert (both[1:] - images[1:]).abs().mean() > 0.01
 
 
@@ -177,7 +181,7 @@ def test_what_is_kept_for_all_devices_is_not_made_on_the_default_one():
         image = torch.empty(1, 3, 160, 128)
         change = FocusNet().change(image, image)
         assert change.device.type == "meta" and change.shape == image.shape
-    assert apply_focus(photo(), seen_in(photo())).isfinite().all()
+    assert sharpened_by(photo(), seen_in(photo())).isfinite().all()
     assert not any(made().is_inference() for made in kept)
 
 
@@ -189,9 +193,9 @@ def test_the_spectrum_of_a_photo_is_its_own_beside_others():
 def test_lower_precision_around_it_changes_nothing():
     gains = torch.linspace(-1, 1, math.prod(WAVES)).view(1, *WAVES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        seen, sharpened = seen_in(photo()), apply_focus(photo(), gains)
+        seen, sharpened = seen_in(photo()), sharpened_by(photo(), gains)
     assert torch.equal(seen, seen_in(photo()))
-    assert torch.equal(sharpened, apply_focus(photo(), gains))
+    assert torch.equal(sharpened, sharpened_by(photo(), gains))
 
 
 def test_the_stage_knows_what_the_gains_would_bring():
@@ -213,7 +217,7 @@ def test_the_stage_knows_what_the_gains_would_bring():
     best = best.view(1, *WAVES)
     degraded = pairs.degraded[:1].float() / 127.5 - 1
     clean = pairs.clean[:1].float() / 127.5 - 1
-    before, after = ((x - clean).square().mean() for x in (degraded, apply_focus(degraded, best)))
+    before, after = ((x - clean).square().mean() for x in (degraded, sharpened_by(degraded, best)))
     true = float(10 * ((before + NO_ERROR) / (after + NO_ERROR)).log10())
     bring = gained(problem, best.expand(2, -1, -1))
     assert true > 1.5 and float(bring[0]) == pytest.approx(true, abs=0.4)  # tiles see less of the border

@@ -16,7 +16,7 @@ from restorevar.models import RestoreVAR, RestoreVARConfig, ScaleSchedule
 from restorevar.models.attention import KVCache
 from restorevar.models.config import PRESETS, TransformerConfig, VQVAEConfig, debug
 from restorevar.models.fidelity import CALM, FidelityBranch, Shown
-from restorevar.models.focus import apply_focus
+from restorevar.models.focus import passed
 from restorevar.models.rope import apply_rope, rope_table
 from restorevar.models.veil import lift_veil
 
@@ -213,7 +213,7 @@ def test_the_branch_sharpens_its_picture_last(fuse):
         before, decoded = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.0))
         branch.focus.gains.bias.copy_(gains[0, :, 0])
         after, half = (branch.restore(degraded, latent, w, model.vqvae.decode_unclamped) for w in (1.0, 0.5))
-    torch.testing.assert_close(after, apply_focus(before, gains), atol=1e-5, rtol=0)
+    torch.testing.assert_close(after, before + passed(before, gains), atol=1e-5, rtol=0)
     torch.testing.assert_close(half, (after + decoded) / 2, atol=1e-5, rtol=0)
 
 

@@ -91,13 +91,8 @@ def luma(image_B3HW: Tensor) -> Tensor:
     return (image_B3HW.float() * weights[:, None, None]).sum(1) / 2
 
 
-def apply_focus(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
-    """The image with so much added of its waves of each frequency and angle; what is flat stays. Not clamped."""
-    return image_B3HW.float() + passed(image_B3HW, gains_BFA)
-
-
 def passed(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
-    """So much of the waves of each frequency and angle as the gains say, float32."""
+    """So much of the image's waves of each frequency and angle as the gains say, float32; of what is flat nothing."""
     side = 2 * REACH + 1
     with torch.autocast("cpu" if gains_BFA.is_meta else gains_BFA.device.type, enabled=False):
         kernels_BN = gains_BFA.flatten(1) @ _kernels().to(gains_BFA.device)
@@ -122,7 +117,7 @@ def _kernels() -> Tensor:
 
 @cache
 def responses() -> Tensor:
-    """(576, 64 * 33): what each kernel of `apply_focus` does to the waves of a tile, as rfft2 orders them; real."""
+    """(576, 64 * 33): what each kernel of `passed` does to the waves of a tile, as rfft2 orders them; real."""
     with torch.inference_mode(False), torch.device("cpu"):
         side, place = 2 * REACH + 1, torch.arange(-REACH, REACH + 1) % TILE
         whole = torch.zeros(len(_kernels()), TILE, TILE)
