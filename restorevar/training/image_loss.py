@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models import Model
 from .discriminator import Adversary, PatchDiscriminator
-from .losses import gradient_l1, psnr, ssim
+from .losses import detail_psnr, gradient_l1, psnr, ssim
 from .perceptual import build_perceptual
 from .trainer import Setting
 
@@ -31,6 +31,7 @@ class ImageLoss:
     psnr: float = 0.0
     psnr_most: float = 30.0  #: dB; by then an image hardly counts any more
     psnr_start: int = 0  #: steps before it is heard; from random weights it holds a network at the identity longer
+    detail: float = 0.0  #: the same of detail alone, which is heard whatever the tone; the two cut-offs hold for it too
     ssim: float = 0.0
     edges: float = 0.0
     perceptual: float = 0.0
@@ -83,6 +84,9 @@ class Judge:
             total = total + weights.mse * parts["mse"]
         if weights.psnr and step >= weights.psnr_start:
             total = total - weights.psnr * psnr(output, clean, weights.psnr_most).mean()
+        if weights.detail and step >= weights.psnr_start:
+            parts["detail"] = detail_psnr(output, clean, weights.psnr_most).mean()
+            total = total - weights.detail * parts["detail"]
         if weights.ssim:
             parts["ssim"] = ssim(output, clean)
             total = total + weights.ssim * (1 - parts["ssim"])

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Pixels; what is coarser is tone, finer is detail.
+AROUND = 8
+
 
 def psnr(a_B3HW: Tensor, b_B3HW: Tensor, most: float | None = None) -> Tensor:
     """PSNR in dB per image, (B,), of images in [-1, 1].
@@ -16,6 +19,17 @@ def psnr(a_B3HW: Tensor, b_B3HW: Tensor, most: float | None = None) -> Tensor:
     if most is not None:
         return 10 * torch.log10(4 / (error + 4 * 10 ** (-most / 10)))
     return 10 * torch.log10(4 / error.clamp_min(1e-10))
+
+
+def detail_psnr(a_B3HW: Tensor, b_B3HW: Tensor, most: float | None = None) -> Tensor:
+    """As `psnr`, but of what differs from its surroundings of `AROUND` pixels only: tone may be wrong, grain may not.
+
+    In a dark photo grown bright nearly all of the error is tone, so that to any other loss noise is next to nothing.
+    """
+    error = a_B3HW.float() - b_B3HW.float()
+    around = F.avg_pool2d(error, AROUND, ceil_mode=True)
+    detail = error - F.interpolate(around, size=error.shape[-2:], mode="bilinear", align_corners=False)
+    return psnr(detail, torch.zeros_like(detail), most)
 
 
 def mean_gain(restored_B3HW: Tensor, degraded_B3HW: Tensor, clean_B3HW: Tensor) -> Tensor:
