@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
@@ -27,6 +28,7 @@ from restorevar.data.degradations.maps import gaussian_blur
 from restorevar.data.degradations.variants import (
     among_things,
     drawn_rain,
+    enlarged,
     grainy,
     lit_alike,
     out_of_focus,
@@ -81,6 +83,14 @@ def test_what_is_out_of_focus_can_be_undone_in_part(photos_B3HW: Tensor) -> None
     sharpened_B3HW = (blurred_B3HW + 0.5 * (blurred_B3HW - smooth_B3HW)).clamp(0, 1)
     assert psnr_to(photos_B3HW, sharpened_B3HW) > psnr_to(photos_B3HW, blurred_B3HW) + 0.5
     assert (blurred_B3HW.mean(dim=(2, 3)) - photos_B3HW.mean(dim=(2, 3))).abs().max() < 0.01
+
+
+def test_what_was_enlarged_is_a_small_picture_still(photos_B3HW: Tensor) -> None:
+    large_B3HW = enlarged(photos_B3HW, torch.ones(len(photos_B3HW)), seeded())
+    small_B3HW, small_photos_B3HW = (F.interpolate(x, scale_factor=0.25, mode="area") for x in (large_B3HW, photos_B3HW))
+    assert psnr_to(small_photos_B3HW, small_B3HW) > psnr_to(photos_B3HW, large_B3HW) + 4
+    again_B3HW = F.interpolate(small_B3HW, large_B3HW.shape[-2:], mode="bicubic").clamp(0, 1)
+    assert psnr_to(large_B3HW, again_B3HW) > psnr_to(photos_B3HW, large_B3HW) + 4
 
 
 @pytest.mark.parametrize("task", list(MAKERS))

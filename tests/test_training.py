@@ -33,7 +33,7 @@ from restorevar.training import recipes, rollouts
 from restorevar.training.average import Average
 from restorevar.training.fidelity_stage import BranchStage
 from restorevar.training.image_loss import ImageLoss
-from restorevar.training.losses import gradient_l1, psnr, ssim
+from restorevar.training.losses import detail_psnr, gradient_l1, psnr, ssim
 from restorevar.training.overrides import apply_overrides
 from restorevar.training.replay import Cache, Replay, RoundPlan, Share, _Rounds
 from restorevar.training.reporting import Report
@@ -229,6 +229,21 @@ def test_psnr_as_a_loss_minds_small_errors_more_but_not_the_smallest():
     assert float(psnr(clean + 0.5, clean, most=34)) == pytest.approx(float(psnr(clean + 0.5, clean)), abs=0.05)
 
 
+def test_detail_as_a_loss_hears_noise_below_an_error_of_tone():
+    clean = torch.zeros(1, 3, 40, 52)  # whose sides are no multiples of what counts as tone
+    noise = 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+
+    def pull(loss, tone):
+        output = (clean + noise + tone).requires_grad_()
+        (-loss(output, clean, most=42).mean()).backward()
+        return float((output.grad * noise).sum())
+
+    assert pull(psnr, 0.4) < 0.1 * pull(psnr, 0.0)
+    assert pull(detail_psnr, 0.4) == pytest.approx(pull(detail_psnr, 0.0), rel=1e-3)
+    assert float(detail_psnr(clean + 0.4, clean, most=42)) == pytest.approx(42, abs=1e-3)
+    assert float(detail_psnr(clean + noise, clean)) == pytest.approx(float(psnr(clean + noise, clean)), abs=0.5)
+
+
 def test_psnr_as_a_loss_may_come_later(photos, tmp_path):
     clean = torch.zeros(2, 3, 32, 32)
     output = clean + 0.1
@@ -238,9 +253,11 @@ def test_psnr_as_a_loss_may_come_later(photos, tmp_path):
         judge = ImageLoss(**weights).build(tiny, setting(photos, tmp_path))
         return judge(output, clean, tiny.vqvae.decoder.conv_out.weight, step)["image"]
 
-    later = {"l1": 0.5, "psnr": 0.01, "psnr_start": 3}
-    assert torch.equal(total(2, **later), total(2, l1=0.5))
-    assert torch.equal(total(3, **later), total(3, l1=0.5, psnr=0.01)) and total(3, **later) < total(2, **later)
+    for name in ("psnr", "detail"):
+        later = {"l1": 0.5, name: 0.01, "psnr_start": 3}
+        assert torch.equal(total(2, **later), total(2, l1=0.5))
+        now = total(3, **later)
+        assert torch.equal(now, total(3, **{"l1": 0.5, name: 0.01})) and now < total(2, **later)
 
 
 def test_rows_marked_as_test_are_not_trained_on(photos, tmp_path):

@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from ...models.filtering import convolve
 from .blur import blur, disc_kernels
 from .haze import air_light, grid, ground_plane, haze, pale_is_far
+from .jpeg import BLOCK, jpeg
 from .low_light import low_light, to_linear, to_srgb
 from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, soften, stretch
 from .particles import splat
@@ -222,6 +223,25 @@ def out_of_focus(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -
     return (blurred_B3HW + spread(noise_B) * torch.randn(image_B3HW.shape, generator=generator)).clamp(0, 1)
 
 
+def enlarged(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """A small picture made as large as the others, most with the blocks that it was saved in enlarged, too.
+
+    It is soft like a blurred photo, but there is nothing behind the softness: sharpened as much, blocks become curls.
+    """
+    batch, _, height, width = image_B3HW.shape
+    times_B = torch.exp(between(strength_B, math.log(1.3), math.log(4.0)))
+    quality_B = torch.randint(50, 98, (batch, 1), generator=generator)
+    saved_B, smooth_B = chance(batch, 0.7, generator), chance(batch, 0.6, generator)
+    result_B3HW = torch.empty_like(image_B3HW)
+    for i, times in enumerate(times_B.tolist()):
+        size = (max(BLOCK, round(height / times)), max(BLOCK, round(width / times)))
+        small = F.interpolate(image_B3HW[i : i + 1], size=size, mode="bicubic", align_corners=False, antialias=True)
+        small = jpeg(small.clamp(0, 1), quality_B[i]) if saved_B[i] else small
+        mode = "bicubic" if smooth_B[i] else "bilinear"
+        result_B3HW[i] = F.interpolate(small, size=(height, width), mode=mode, align_corners=False)[0]
+    return result_B3HW.clamp(0, 1)
+
+
 def gray_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Fog under a covered sky: the scene has lost its colours before the air adds its own, which is dull."""
     batch = len(image_B3HW)
@@ -364,5 +384,5 @@ VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] =
     "rain": (filtered_rain, gray_rain, drawn_rain),
     "snow": (round_snow, soft_snow),
     "lowlight": (darkened, against_the_light),
-    "blur": (plain_blur, blur_with_lights, out_of_focus),
+    "blur": (plain_blur, blur_with_lights, out_of_focus, enlarged),
 }
