@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restorevar.models import RestoreVAR
+from restorevar.models.config import FidelityConfig, debug
 from restorevar.models.tone import LEAST_LIGHT, MOST_GAIN, RANKS, VIEWS, ToneNet, apply_tone, darkest, keep_light
 from restorevar.models.veil import lift_veil
 from restorevar.training.tone_stage import LEAST_PART, glimpses, with_others
@@ -62,6 +65,19 @@ def test_no_photo_loses_more_than_half_of_its_light(before, after):
         assert float(light(mixed[:1]).mean()) == pytest.approx(least, abs=1e-5)
         share = least / float(light(image).mean() - light(toned).mean())
         torch.testing.assert_close(mixed[:1], image + share * (toned - image), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_nor_does_it_to_the_u_net(fuse):
+    config = debug()
+    model = RestoreVAR(replace(config, fidelity=FidelityConfig(width=8, tone=True, fuse=fuse))).eval()
+    assert model.fidelity is not None
+    if fuse:
+        model.fidelity.leave_decoder_alone()
+    torch.nn.init.constant_(model.fidelity.detail.bias, -1.5)  # all of it black
+    image = picture(32, 32)
+    left = float(light(model.restore(image, 1.0)).mean() / light(image).mean())
+    assert LEAST_LIGHT <= left < LEAST_LIGHT + 0.1  # more than the least, for what is blacker than black is cut off
 
 
 def test_maps_are_smooth_in_the_picture():

@@ -80,14 +80,14 @@ _TRAIN = Mix(
 
 #: train    all that a model is to learn
 #: detail   the same for a network whose light and air are set by another (models/tone.py), and whose picture a third
-#:          sharpens (models/focus.py): more rain, snow and grain of the dark
+#:          sharpens (models/focus.py): more rain and snow, and much more grain of the dark
 #: focus    blur, and enough of all else to leave it alone (models/focus.py)
 #: eval     what pairs to measure with are made of
 MIXES = {
     "train": _TRAIN,
     "detail": replace(
         _TRAIN,
-        weights={**_TRAIN.weights, "haze": 24, "lowlight": 27, "rain": 28, "snow": 22, "blur": 11, CLEAN: 14},
+        weights={**_TRAIN.weights, "haze": 24, "lowlight": 50, "rain": 28, "snow": 22, "blur": 11, CLEAN: 14},
         variants=0.6,
     ),
     "focus": replace(

@@ -171,6 +171,11 @@ class FidelityBranch(NAFUNet):
         """A picture in the focus that the toned photo asks for; not clamped."""
         return picture_B3HW if self.focus is None else picture_B3HW + self.focus.change(picture_B3HW, toned_B3HW)
 
+    def finished(self, picture_B3HW: Tensor, shown: Shown) -> Tensor:
+        """The picture sharpened; what the tone may not darken (tone.py), the U-Net may not either. Not clamped."""
+        picture_B3HW = self.sharpened(picture_B3HW, shown.toned_B3HW)
+        return picture_B3HW if self.tone is None else keep_light(shown.degraded_B3HW, picture_B3HW)
+
     def _shuffled(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.patch).float()
 
@@ -184,9 +189,7 @@ class FidelityBranch(NAFUNet):
         if self.fuses:
             injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))
-        picture = self.sharpened(self.alone(shown, latent_BCHW), shown.toned_B3HW)
-        if self.tone is not None:  # what the tone may not do, the U-Net may not either
-            picture = keep_light(degraded_B3HW, picture)
+        picture = self.finished(self.alone(shown, latent_BCHW), shown)
         if self.needs_no_decoder(weight):
             return picture
         decoded = decode(latent_BCHW, None)
@@ -208,7 +211,7 @@ class FidelityInjector:
         return h
 
     def finish(self, decoded_B3HW: Tensor) -> Tensor:
-        """decoded + W (picture - decoded); picture: decoded + keep * (toned - decoded) + detail + added, in focus.
+        """decoded + W (picture - decoded); picture: decoded + keep * (toned - decoded) + detail + added, finished.
 
         Keep and detail come from the finest features.
         """
@@ -216,6 +219,6 @@ class FidelityInjector:
         keep, detail = self.branch.to_image(self.last, self.features[0]).chunk(2, dim=1)
         keep, detail = (F.pixel_shuffle(x.float(), self.branch.patch) for x in (keep, detail))
         added = detail + self.branch.added(self.features[0], self.shown)
-        toned = self.shown.toned_B3HW
-        picture = self.branch.sharpened(decoded_B3HW + keep * (toned.float() - decoded_B3HW) + added, toned)
+        toned_B3HW = self.shown.toned_B3HW.float()
+        picture = self.branch.finished(decoded_B3HW + keep * (toned_B3HW - decoded_B3HW) + added, self.shown)
         return decoded_B3HW + self.weight * (picture - decoded_B3HW)
