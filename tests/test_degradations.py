@@ -87,8 +87,8 @@ def test_what_is_out_of_focus_can_be_undone_in_part(photos_B3HW: Tensor) -> None
 
 def test_what_was_enlarged_is_a_small_picture_still(photos_B3HW: Tensor) -> None:
     large_B3HW = enlarged(photos_B3HW, torch.ones(len(photos_B3HW)), seeded())
-    small_B3HW, small_photos_B3HW = (F.interpolate(x, scale_factor=0.25, mode="area") for x in (large_B3HW, photos_B3HW))
-    assert psnr_to(small_photos_B3HW, small_B3HW) > psnr_to(photos_B3HW, large_B3HW) + 4
+    small_B3HW, shrunken_B3HW = (F.interpolate(x, scale_factor=0.25, mode="area") for x in (large_B3HW, photos_B3HW))
+    assert psnr_to(shrunken_B3HW, small_B3HW) > psnr_to(photos_B3HW, large_B3HW) + 4
     again_B3HW = F.interpolate(small_B3HW, large_B3HW.shape[-2:], mode="bicubic").clamp(0, 1)
     assert psnr_to(large_B3HW, again_B3HW) > psnr_to(photos_B3HW, large_B3HW) + 4
 
