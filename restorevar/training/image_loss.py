@@ -31,7 +31,7 @@ class ImageLoss:
     psnr: float = 0.0
     psnr_most: float = 30.0  #: dB; by then an image hardly counts any more
     psnr_start: int = 0  #: steps before it is heard; from random weights it holds a network at the identity longer
-    detail: float = 0.0  #: the same of detail alone, which is heard whatever the tone; the two cut-offs hold for it too
+    detail: float = 0.0  #: PSNR of detail alone, heard whatever the tone; psnr_most and psnr_start hold for it too
     ssim: float = 0.0
     edges: float = 0.0
     perceptual: float = 0.0
