@@ -194,18 +194,14 @@ def darkened(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Te
 
 
 def plain_blur(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
-    """A Gaussian, a straight line of even light, or a photo enlarged from a smaller one."""
+    """A Gaussian, or a straight line of even light."""
     batch, _, height, width = image_B3HW.shape
     scale = pixel_scale(height, width)
     sigma_B = between(strength_B, 0.4, 3.5) * scale
     gaussian_B3HW = soften(image_B3HW, sigma_B)
     angle_B = math.pi * torch.rand(batch, generator=generator)
     line_B3HW = convolve(image_B3HW, _line_kernels(between(strength_B, 3.0, 26.0) * scale, angle_B))
-    blurred_B3HW = torch.where(spread(chance(batch, 0.5, generator)), gaussian_B3HW, line_B3HW)
-    times = float(uniform(1, 1.3, 3.0, generator))
-    small = resize(gaussian_B3HW, (max(2, int(height / times)), max(2, int(width / times))))
-    enlarged_B3HW = resize(small, (height, width))
-    return torch.where(spread(chance(batch, 0.25, generator)), enlarged_B3HW, blurred_B3HW).clamp(0, 1)
+    return torch.where(spread(chance(batch, 0.5, generator)), gaussian_B3HW, line_B3HW).clamp(0, 1)
 
 
 def out_of_focus(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
