@@ -174,15 +174,16 @@ def test_large_photos_are_seen_in_no_more_tiles():
 
 
 def test_what_is_kept_for_all_devices_is_not_made_on_the_default_one():
-    kept = (spectrum_module._waves, spectrum_module._pooling, focus_module._kernels, focus_module.responses)
-    for made in kept:
-        made.cache_clear()
+    by_device = (spectrum_module._waves, spectrum_module._pooling, focus_module._kernels)
+    for kept in (*by_device, focus_module.responses):
+        kept.cache_clear()
     with torch.device("meta"), torch.inference_mode():
         image = torch.empty(1, 3, 160, 128)
         change = FocusNet().change(image, image)
         assert change.device.type == "meta" and change.shape == image.shape
     assert sharpened_by(photo(), seen_in(photo())).isfinite().all()
-    assert not any(made().is_inference() for made in kept)
+    made = [focus_module.responses(), *(kept(torch.device("cpu")) for kept in by_device)]
+    assert not any(table.is_inference() or table.is_meta for table in made)
 
 
 def test_the_spectrum_of_a_photo_is_its_own_beside_others():

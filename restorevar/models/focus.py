@@ -95,15 +95,15 @@ def passed(image_B3HW: Tensor, gains_BFA: Tensor) -> Tensor:
     """So much of the image's waves of each frequency and angle as the gains say, float32; of what is flat nothing."""
     side = 2 * REACH + 1
     with torch.autocast("cpu" if gains_BFA.is_meta else gains_BFA.device.type, enabled=False):
-        kernels_BN = gains_BFA.flatten(1) @ _kernels().to(gains_BFA.device)
+        kernels_BN = gains_BFA.flatten(1) @ _kernels(gains_BFA.device)
         return convolve(image_B3HW.float(), kernels_BN.view(-1, side, side))
 
 
-# On the CPU whatever device is the default: they are kept for all.
+# Made on the CPU whatever device is the default, alike for all, and kept: copied to a device once.
 
 
 @cache
-def _kernels() -> Tensor:
+def _kernels(device: torch.device) -> Tensor:
     """(576, 47 * 47): for each frequency and angle the kernel that passes waves about it, of sum 0, in a window."""
     with torch.inference_mode(False), torch.device("cpu"):
         whole = torch.fft.irfft2(_passing().to(torch.complex64), s=(TILE, TILE))
@@ -112,7 +112,7 @@ def _kernels() -> Tensor:
         window = window[:, None] * window
         kernels = whole[:, place[:, None] % TILE, place % TILE] * window
         kernels = kernels - kernels.sum((1, 2), keepdim=True) * window / window.sum()
-        return kernels.flatten(1).contiguous()
+        return kernels.flatten(1).contiguous().to(device)
 
 
 @cache
@@ -120,8 +120,9 @@ def responses() -> Tensor:
     """(576, 64 * 33): what each kernel of `passed` does to the waves of a tile, as rfft2 orders them; real."""
     with torch.inference_mode(False), torch.device("cpu"):
         side, place = 2 * REACH + 1, torch.arange(-REACH, REACH + 1) % TILE
-        whole = torch.zeros(len(_kernels()), TILE, TILE)
-        whole[:, place[:, None], place] = _kernels().view(-1, side, side)
+        kernels = _kernels(torch.device("cpu")).view(-1, side, side)
+        whole = torch.zeros(len(kernels), TILE, TILE)
+        whole[:, place[:, None], place] = kernels
         return torch.fft.rfft2(whole).real.flatten(1)
 
 

@@ -27,7 +27,7 @@ def spectrum(luma_BHW: Tensor) -> Tensor:
     """
     # A transform as products with matrices, which every exporter knows; in float32, for high frequencies are faint.
     with torch.autocast("cpu" if luma_BHW.is_meta else luma_BHW.device.type, enabled=False):
-        waves, pooling = (table.to(luma_BHW.device) for table in (_waves(), _pooling()))
+        waves, pooling = (table(luma_BHW.device) for table in (_waves, _pooling))
         even, odd = (waves.mT @ tiles(luma_BHW) @ waves).chunk(2, dim=-2)
         (cc, cs), (sc, ss) = even.chunk(2, dim=-1), odd.chunk(2, dim=-1)
         power = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
@@ -57,19 +57,19 @@ def _places(side: int, device: torch.device) -> Tensor:
     return torch.tensor(starts, device=device)[:, None] + torch.arange(TILE, device=device)
 
 
-# On the CPU whatever device is the default: they are kept for all.
+# Made on the CPU whatever device is the default, alike for all, and kept: copied to a device once.
 
 
 @cache
-def _waves() -> Tensor:
+def _waves(device: torch.device) -> Tensor:
     """(TILE, TILE): cosines of 0 to 31 cycles a tile, then sines."""
     with torch.inference_mode(False), torch.device("cpu"):
         phase = torch.arange(TILE)[:, None] * torch.arange(TILE // 2) * (2 * math.pi / TILE)
-        return torch.cat([phase.cos(), phase.sin()], 1)
+        return torch.cat([phase.cos(), phase.sin()], 1).to(device)
 
 
 @cache
-def _pooling() -> Tensor:
+def _pooling(device: torch.device) -> Tensor:
     """(2 * 32 * 32, 576): of power that runs down or up, by cycles down and across, to means about each frequency."""
     with torch.inference_mode(False), torch.device("cpu"):
         cycles = torch.arange(TILE // 2) / TILE
@@ -84,4 +84,4 @@ def _pooling() -> Tensor:
         wide = (frequency * (0.5 * math.pi / ANGLES)).clamp(min=narrow)
         near = sum(torch.exp(-0.5 * (((along - sign * frequency) / narrow) ** 2)) for sign in (-1, 1))
         table = (counted * near * torch.exp(-0.5 * (beside / wide) ** 2)).flatten(0, 2).flatten(1)
-        return table / table.sum(0)
+        return (table / table.sum(0)).to(device)
