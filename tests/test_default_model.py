@@ -57,7 +57,7 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
 #: shaken hand, most of what is made here, this model undoes some (docs/model-card.md).
-GAINS = {"haze": 10.6, "lowlight": 11.5, "rain": 6.3, "snow": 4.3, "blur": 0.8}
+GAINS = {"haze": 10.7, "lowlight": 12.4, "rain": 7.0, "snow": 5.2, "blur": 0.8}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -85,7 +85,7 @@ def test_the_noise_of_dark_photos_does_not_come_up_with_the_light(restorer):
         assert noise(restorer(dark).astype(float), truth) < 0.3 * noise(dark.astype(float), truth)
 
 
-@pytest.mark.parametrize(("sigma", "least"), [(1.2, 2.0), (2.0, 1.1)])
+@pytest.mark.parametrize(("sigma", "least"), [(1.2, 2.1), (2.0, 1.2)])
 def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
     for truth in TRUTHS:
         maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
@@ -95,7 +95,7 @@ def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
 
 @pytest.mark.parametrize(
     ("moved", "least", "median"),
-    [((1, 7), 2.4, 3.9), ((7, 1), 2.4, 3.9), ((1, 21), 0.7, 2.4), ((21, 1), 0.7, 2.4)],
+    [((1, 7), 2.4, 4.2), ((7, 1), 2.4, 4.2), ((1, 21), 0.7, 2.5), ((21, 1), 0.7, 2.5)],
     ids=["across", "down", "far across", "far down"],
 )
 def test_photos_moved_in_one_direction_are_sharpened(restorer, moved, least, median):
@@ -128,7 +128,7 @@ def test_smooth_skies_and_fog_show_no_lattice(restorer):
     """Nothing is smoother than they are: what the network's own cells leave behind would be seen there first."""
     down = np.linspace(204, 128, 384)[:, None, None]
     sky = np.broadcast_to(down, (384, 512, 3)).round().astype(np.uint8)
-    assert cells(restorer(sky)) < 0.3
+    assert cells(restorer(sky)) < 0.2
 
 
 def test_the_same_photo_gives_the_same_result(restorer):
