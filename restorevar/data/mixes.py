@@ -87,7 +87,7 @@ MIXES = {
     "train": _TRAIN,
     "detail": replace(
         _TRAIN,
-        weights={**_TRAIN.weights, "haze": 24, "lowlight": 44, "rain": 28, "snow": 22, "blur": 11, CLEAN: 20},
+        weights={**_TRAIN.weights, "haze": 28, "lowlight": 46, "rain": 28, "snow": 22, "blur": 11, CLEAN: 20},
         variants=0.6,
     ),
     "focus": replace(
