@@ -1,7 +1,8 @@
 """Restorer: a photo in, the same photo restored out. Of any size, and of the same size.
 
 A photo no larger than the tile runs whole. A larger one stays in memory as integers and streams through the
-model in overlapping windows (tiling.py), after a pass over the whole photo, shrunken, that sets their tone.
+model in overlapping windows (tiling.py), after a pass over the whole photo, shrunken, that sets their tone; what
+each of them makes of tone itself, it is told by a mosaic of more windows (mosaic.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from .errors import UserError
 from .glimpse import Watch, watching
 from .images import Photo, from_tensor, luma, photo_from_pil, photo_to_pil, read_photo, to_tensor
 from .models import Model, RestoreVAR, RestoreVARConfig
+from .mosaic import Mosaic
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ MARGIN = 16
 OVERLAP = 1 / 8
 #: Tone is what is larger than this part of a window: well below the window, well above the detail.
 TONE_REACH = 1 / 8
+#: Side in pixels of the cells in which a window is told its tone: below those of the maps that a network makes of it.
+TONE_CELL = 8
 #: Float32 feature maps alive at once in the finest level of the decoder; an estimate on the safe side.
 LIVE_MAPS = 12
 #: More windows at once than this make a GPU no faster.
@@ -315,7 +319,8 @@ class Restorer:
         plan = tiling.plan(height, width, window, overlap=int(side * OVERLAP))
         tone = self._tone(rgb, side, watch) if len(plan) > 1 else None
         restored = np.empty(rgb.shape, dtype)
-        windows = self._stream(rgb, plan, window, tone, progress, watch if tone is None else None)
+        mosaic = self._mosaic(rgb, window) if len(plan) > 1 else None
+        windows = self._stream(rgb, plan, window, tone, mosaic, progress, watch if tone is None else None)
         for top, rows in tiling.merge_bands(windows, plan):
             restored[top : top + rows.shape[1]] = from_tensor(rows, dtype)
         return restored
@@ -326,6 +331,7 @@ class Restorer:
         plan: tiling.Plan,
         window: tuple[int, int],
         tone: tiling.Tone | None,
+        mosaic: Mosaic | None,
         progress: Progress,
         watch: Watch | None,
     ) -> Iterator[Tensor]:
@@ -333,8 +339,8 @@ class Restorer:
         places = plan.places()
         done = 0
         while batch := list(islice(places, self.batch)):
-            around = [to_tensor(tiling.surroundings(rgb, *place, self.margin)) for place in batch]
-            restored = self._run_model(torch.stack(around), window, watch)
+            maps = None if mosaic is None else torch.stack([mosaic.at(*place, TONE_CELL) for place in batch])
+            restored = self._run_model(self._around(rgb, batch), window, watch, maps)
             done += len(batch)
             progress(done / len(plan))
             for (rows, columns), after in zip(batch, restored, strict=True):
@@ -348,15 +354,45 @@ class Restorer:
         # Below one pixel of the anchor it has nothing to say.
         return tiling.Tone(restored - degraded, scale, reach=max(size * TONE_REACH, *scale))
 
-    def _run_model(self, degraded_B3HW: Tensor, window: tuple[int, int], watch: Watch | None = None) -> Tensor:
+    def _mosaic(self, rgb: np.ndarray, window: tuple[int, int]) -> Mosaic | None:
+        """What the model's tone says of each place in the photo; None for a model, or a fidelity, without one."""
+        if not self.model.config.has_tone or self.fidelity == 0:
+            return None
+        padded, model = self._padded(window), cast(RestoreVAR, self.model)
+
+        def look(places: Sequence[tuple[slice, slice]]) -> list[Tensor]:
+            found: list[Tensor] = []
+            while batch := places[len(found) : len(found) + self.batch]:
+                shown = tiling.pad_to(self._around(rgb, batch), *padded)
+                found.extend(model.look(shown.to(self.device)).cpu())
+            return found
+
+        return Mosaic(rgb.shape[:2], window, self.margin, padded, look)
+
+    def _around(self, rgb: np.ndarray, places: Sequence[tuple[slice, slice]]) -> Tensor:
+        """Windows of the photo with their margin, in [-1, 1]."""
+        return torch.stack([to_tensor(tiling.surroundings(rgb, *place, self.margin)) for place in places])
+
+    def _padded(self, window: tuple[int, int]) -> tuple[int, int]:
+        """A window's sides with its margin: what the model is shown."""
+        return window[0] + 2 * self.margin, window[1] + 2 * self.margin
+
+    def _run_model(
+        self,
+        degraded_B3HW: Tensor,
+        window: tuple[int, int],
+        watch: Watch | None = None,
+        maps_B10hw: Tensor | None = None,
+    ) -> Tensor:
         """The model on images in [-1, 1] with their margin; without it, no larger than `window`. Result on the CPU."""
         height, width = (side - 2 * self.margin for side in degraded_B3HW.shape[-2:])
         place = tiling.Place(height, width, self.margin)
-        high, wide = (side + 2 * self.margin for side in window)
-        padded = tiling.pad_to(degraded_B3HW, high, wide).to(self.device)
+        padded = tiling.pad_to(degraded_B3HW, *self._padded(window)).to(self.device)
         options: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
+        if maps_B10hw is not None:
+            options["maps_B10hw"] = maps_B10hw.to(self.device)
         if watch is not None and isinstance(self.model.config, RestoreVARConfig):
-            options["on_scale"] = watching(self.model, watch, place, (high, wide))
+            options["on_scale"] = watching(self.model, watch, place, self._padded(window))
         restored = place.cut(self.model.restore(padded, fidelity=self.fidelity, **options)).float().cpu()
         if not restored.isfinite().all():
             raise UserError(f"the numbers became too large in {self.settings['dtype']}; try the dtype fp32")

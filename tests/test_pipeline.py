@@ -33,7 +33,7 @@ class Stand(RestoreVAR):
         super().__init__(config or debug())
         self.seen: list[tuple[int, ...]] = []
 
-    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None, maps_B10hw=None) -> Tensor:
         self.check(degraded_B3HW)
         self.seen.append(tuple(degraded_B3HW.shape))
         return degraded_B3HW
@@ -42,7 +42,7 @@ class Stand(RestoreVAR):
 class Guess(Stand):
     """Guesses the tone of each window from that window alone: own mean, own contrast."""
 
-    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None, maps_B10hw=None) -> Tensor:
         mean, spread = (f((-1, -2), keepdim=True) for f in (degraded_B3HW.mean, degraded_B3HW.std))
         return ((degraded_B3HW - mean) / (spread + 0.05) * 0.3 - 0.1).clamp(-1, 1)
 
@@ -115,6 +115,75 @@ def test_a_fixed_window_has_no_margin() -> None:
     model = fixed_window()
     restorer(model).restore_pixels(noise(32, 32, 3))
     assert model.seen == [(1, 3, 32, 32)]
+
+
+class Told(Stand):
+    """Remembers the maps that it is given, and says of each window what light it has."""
+
+    def __init__(self, config=None) -> None:
+        super().__init__(config)
+        self.told: list[Tensor | None] = []
+        self.looked: list[tuple[int, ...]] = []
+
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None, maps_B10hw=None) -> Tensor:
+        self.told.append(maps_B10hw)
+        return super().restore(degraded_B3HW)
+
+    def look(self, degraded_B3HW: Tensor) -> Tensor:
+        self.check(degraded_B3HW)
+        self.looked.append(tuple(degraded_B3HW.shape))
+        return degraded_B3HW.mean((1, 2, 3)).view(-1, 1, 1, 1).expand(-1, 10, 6, 6)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_windows_of_a_large_photo_are_told_their_tone(batch: int) -> None:
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, 100:] = 255
+    model = Told()
+    restorer(model, tile=64, batch=batch).restore_pixels(pixels)
+    anchor, *told = model.told
+    assert anchor is None  # it looks at the whole photo itself
+    maps = torch.cat(told)
+    assert maps.shape == (2 * 4, 10, 12, 12)
+    assert sum(shape[0] for shape in model.looked) == 3 * 6 and max(shape[0] for shape in model.looked) == batch
+    # From dark to light, and windows with the same columns are told the same.
+    assert maps[0, 0, 0, 0] == -1 and maps[3, 0, 0, -1] == pytest.approx(1)
+    assert (maps[:4].diff(dim=-1) >= -1e-5).all() and (maps[:4].mean((1, 2, 3)).diff() > 0.1).all()
+    torch.testing.assert_close(maps[:4], maps[4:])
+
+
+def test_tone_is_not_looked_for_where_it_is_not_used() -> None:
+    for size, fidelity in (((60, 60), 1.0), ((100, 200), 0.0)):
+        model = Told()
+        restorer(model, tile=64, fidelity=fidelity).restore_pixels(noise(*size, 3))
+        assert not model.looked and model.told == [None] * len(model.told)
+    plain = Told(replace(debug(), fidelity=None))
+    restorer(plain, tile=64).restore_pixels(noise(100, 200, 3))
+    assert not plain.looked and len(plain.told) > 1
+
+
+class Follows(Told):
+    """Gives the light that it is told, or else what it says itself."""
+
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None, maps_B10hw=None) -> Tensor:
+        maps = self.look(degraded_B3HW) if maps_B10hw is None else maps_B10hw
+        return torch.nn.functional.interpolate(maps[:, :3], size=degraded_B3HW.shape[-2:], mode="bilinear")
+
+
+def test_neighbours_agree_although_each_sees_another_light(monkeypatch) -> None:
+    ramp = np.linspace(230, 20, 112)[None, :, None] + np.zeros((64, 1, 3))
+    run, windows = Restorer._run_model, []
+    monkeypatch.setattr(Restorer, "_run_model", lambda *a: windows.append(run(*a)) or windows[-1])
+
+    def disagreement() -> float:
+        windows.clear()
+        restorer(Follows(), tile=64).restore_pixels(ramp.astype(np.uint8))
+        _, left, right = windows
+        return float((left[0, :, :, 48:] - right[0, :, :, :16]).abs().max())
+
+    agreed = disagreement()
+    monkeypatch.setattr(Restorer, "_mosaic", lambda *a: None)
+    assert agreed < 0.02 < 0.5 < disagreement()
 
 
 # ------------------------------------------------------------------------------------------------------ kinds
@@ -246,7 +315,7 @@ class Greedy(Stand):
 
     limit = (64 + 2 * MARGIN) ** 2
 
-    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None) -> Tensor:
+    def restore(self, degraded_B3HW: Tensor, fidelity=None, on_scale=None, maps_B10hw=None) -> Tensor:
         if degraded_B3HW[:, 0].numel() > self.limit:
             raise torch.OutOfMemoryError("out of memory")
         return super().restore(degraded_B3HW)

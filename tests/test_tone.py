@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from restorevar.models import RestoreVAR
 from restorevar.models.config import FidelityConfig, debug
-from restorevar.models.tone import LEAST_LIGHT, MOST_GAIN, RANKS, VIEWS, ToneNet, apply_tone, darkest, keep_light
+from restorevar.models.tone import (
+    LEAST_LIGHT,
+    MOST_GAIN,
+    RANKS,
+    VIEWS,
+    ToneNet,
+    _joined,
+    apply_tone,
+    darkest,
+    keep_light,
+)
 from restorevar.models.veil import lift_veil
 from restorevar.training.tone_stage import LEAST_PART, glimpses, with_others
 
@@ -122,7 +132,7 @@ def test_a_step_of_training_looks_at_the_same_part_of_each_view(height, seed):
 
 
 class Told(ToneNet):
-    """Says of each view what it is told, of both images of a batch."""
+    """Says of each view what it is told, of both images of a batch and of their parts."""
 
     def __init__(self, *first: float):
         super().__init__(width=4)
@@ -130,20 +140,52 @@ class Told(ToneNet):
 
     def forward(self, view_B3hw, lifted_B4hw, darkest_BE):
         high, wide = (side // self.patch for side in view_B3hw.shape[-2:])
-        return torch.tensor([self.first.pop(0), self.second]).view(2, 1, 1, 1).expand(2, 10, high, wide)
+        both = torch.tensor([self.first.pop(0), self.second]).repeat(5)
+        return both.view(10, 1, 1, 1).expand(-1, 10, high, wide)
 
 
 @pytest.mark.parametrize(
     "said, taken",
-    [((0.4,) * 7, 0.4), ((0.5, 0.7) * 3 + (0.6,), 0.6 * (1 - 0.06 / 7 / 0.36)), ((1.0, -1.0) * 3 + (0.1,), 0.0)],
+    [((0.4,) * 4, 0.4), ((0.5, 0.7) * 2, 0.6 * (1 - 0.01 / 0.36)), ((1.0, -1.0, 1.2, -1.0), 0.0)],
     ids=["agreed", "nearly", "not at all"],
 )
 def test_in_use_views_count_as_far_as_they_agree_each_photo_by_itself(said, taken):
     image = picture(256, 192).expand(2, -1, -1, -1)
     maps = Told(*said).look(image, lift_veil(image))
-    assert maps.shape == (2, 10, 24, 16) and len(VIEWS) == len(said)
+    assert maps.shape == (2, 10, 27, 18) and len(VIEWS) == len(said)  # cells of parts of 24 and 16
     torch.testing.assert_close(maps[0], torch.full_like(maps[0], taken), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(maps[1], torch.full_like(maps[1], 0.5))
+
+
+class Seeing(ToneNet):
+    """Says of each cell how light it is."""
+
+    def forward(self, view_B3hw, lifted_B4hw, darkest_BE):
+        return torch.nn.functional.avg_pool2d(view_B3hw[:, :1], self.patch).expand(-1, 10, -1, -1) / 2 + 0.5
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(3, 40), width=st.integers(3, 40))
+def test_parts_are_looked_at_where_they_lie_and_their_maps_put_there(height, width):
+    """What is as light as it is far to the right and down, in any shape, is told so."""
+    high, wide = 32 * height, 32 * width
+    down, across = torch.linspace(0, 1, high)[:, None], torch.linspace(0, 1, wide)
+    image = (1 + down + across).expand(1, 3, high, wide) / 3
+    maps = Seeing(width=4).look(image, lift_veil(image))
+    rows, columns = ((torch.arange(side) + 0.5) / side for side in maps.shape[-2:])
+    expected = (1 + rows[:, None] + columns) / 6 + 0.5
+    # Views are in cells, the corners of which are not quite where those of the image are.
+    torch.testing.assert_close(maps[0, 0], expected, atol=0.03, rtol=0)
+
+
+def test_what_is_said_of_a_corner_counts_there_and_no_more_than_a_fifth_of_the_whole():
+    told = [torch.zeros(1, 10, 8, 16) for _ in range(4)]
+    told[1] = torch.ones(1, 10, 8, 16)
+    one = _joined(torch.zeros(1, 10, 8, 16), told)
+    assert one.shape == (1, 10, 9, 18)
+    assert one[0, 0, 0, -1] == pytest.approx(0.8) and one[0, 0, -1].max() == one[0, 0, :, 0].max() == 0
+    all_of_them = _joined(torch.ones(1, 10, 8, 16), [torch.ones(1, 10, 8, 16)] * 4)
+    torch.testing.assert_close(all_of_them, torch.ones(1, 10, 9, 18))
 
 
 def test_the_darkest_cells_tell_haze_from_something_pale():

@@ -15,6 +15,8 @@ from .twin import Twin
 
 #: Shapes kept at once. Each holds the memory of its activations.
 GRAPHS = 4
+#: Among the tensors of a call, the name of the image.
+IMAGE = "degraded_B3HW"
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 @dataclass
 class _Graph:
     graph: Any  #: torch.cuda.CUDAGraph
-    input_B3HW: Tensor
+    inputs: dict[str, Tensor]
     output_B3HW: Tensor
 
 
@@ -42,18 +44,22 @@ class CapturedRestore(Twin):
     def __call__(self, degraded_B3HW: Tensor, *args: Any, on_scale: Any = None, **kwargs: Any) -> Tensor:
         if on_scale is not None or not self.works:
             return self.restore(degraded_B3HW, *args, on_scale=on_scale, **kwargs)
-        key = (tuple(degraded_B3HW.shape), degraded_B3HW.dtype, args, tuple(sorted(kwargs.items())))
+        inputs = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)} | {IMAGE: degraded_B3HW}
+        options = {name: value for name, value in kwargs.items() if name not in inputs}
+        shapes = {name: (tuple(value.shape), value.dtype) for name, value in inputs.items()}
+        key = (tuple(sorted(shapes.items())), args, tuple(sorted(options.items())))
         if key not in self.graphs:
             self._remember(key, None)
             return self.restore(degraded_B3HW, *args, **kwargs)
         self.graphs.move_to_end(key)
         graph = self.graphs[key]
         if graph is None:
-            graph = self._record(degraded_B3HW, *args, **kwargs)
+            graph = self._record(inputs, *args, **options)
             if graph is None:
                 return self.restore(degraded_B3HW, *args, **kwargs)
             self.graphs[key] = graph
-        graph.input_B3HW.copy_(degraded_B3HW)
+        for name, value in inputs.items():
+            graph.inputs[name].copy_(value)
         graph.graph.replay()
         return graph.output_B3HW.clone()
 
@@ -66,13 +72,14 @@ class CapturedRestore(Twin):
         while len(self.graphs) > GRAPHS:
             self.graphs.popitem(last=False)
 
-    def _record(self, degraded_B3HW: Tensor, *args: Any, **kwargs: Any) -> _Graph | None:
+    def _record(self, inputs: dict[str, Tensor], *args: Any, **options: Any) -> _Graph | None:
         """None, and `works` False, if it cannot be done; torch.OutOfMemoryError if it can but not in this memory."""
-        still = degraded_B3HW.clone()
+        still = {name: value.clone() for name, value in inputs.items()}
+        beside = {name: value for name, value in still.items() if name != IMAGE}
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                output = self.restore(still, *args, **kwargs)
+                output = self.restore(still[IMAGE], *args, **beside, **options)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

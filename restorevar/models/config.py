@@ -237,6 +237,11 @@ class RestoreVARConfig:
         return self.transformer.positions == "rotary" and self.refiner.any_window
 
     @property
+    def has_tone(self) -> bool:
+        """Whether light and veil are set by maps, which `RestoreVAR.look` finds (tone.py)."""
+        return self.fidelity is not None and self.fidelity.tone
+
+    @property
     def downsample(self) -> int:
         """Window sides are multiples of this many pixels."""
         return self.vqvae.downsample

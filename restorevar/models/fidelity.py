@@ -26,6 +26,8 @@ from .veil import lift_veil
 
 #: latent (B, C, H, W), what is called after each level or None -> image (B, 3, H, W), not clamped
 Decode = Callable[[Tensor, Inject | None], Tensor]
+#: The tone's maps as they are to be (B, 10, h, w); or what is to become of those that it makes, as training asks for.
+Maps = Tensor | Callable[[Tensor], Tensor] | None
 
 
 #: Of what their convolutions give, shares are a part: they act on whole photos at once, so that a step of training,
@@ -127,18 +129,25 @@ class FidelityBranch(NAFUNet):
         pixels = self.detail.out_channels
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
-    def show(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Shown:
-        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; `doubt`, in training, changes the maps of the tone."""
-        toned_B3HW = self.set_tone(degraded_B3HW, doubt)
+    def look(self, degraded_B3HW: Tensor) -> Tensor:
+        """The maps of the tone for images in [-1, 1], (B, 10, h, w), cells of any size; ValueError without a tone."""
+        if self.tone is None:
+            raise ValueError("this model has no tone, and no maps of it")
+        return self.tone.look(degraded_B3HW, lift_veil(degraded_B3HW))
+
+    def show(self, degraded_B3HW: Tensor, maps: Maps = None) -> Shown:
+        """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; or of parts, by `maps` found in the whole of them."""
+        toned_B3HW = self.set_tone(degraded_B3HW, maps)
         return Shown(degraded_B3HW, toned_B3HW, None if self.from_lifted is None else lift_veil(toned_B3HW))
 
-    def set_tone(self, degraded_B3HW: Tensor, doubt: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def set_tone(self, degraded_B3HW: Tensor, maps: Maps = None) -> Tensor:
         """The tone of `show` alone."""
         if self.tone is None:
             return degraded_B3HW
         lifted = lift_veil(degraded_B3HW)
-        maps = self.tone.look(degraded_B3HW, lifted)
-        maps = maps if doubt is None else doubt(maps)
+        if not isinstance(maps, Tensor):
+            own = self.tone.look(degraded_B3HW, lifted)
+            maps = own if maps is None else maps(own)
         return keep_light(degraded_B3HW, apply_tone(degraded_B3HW, lifted, maps).clamp(-MOST, MOST))
 
     def seen(self, shown: Shown, latent_BCHW: Tensor) -> list[Tensor]:
@@ -183,9 +192,16 @@ class FidelityBranch(NAFUNet):
         """Never so for a weight in a tensor: its value is not known where graphs are made."""
         return not self.fuses and not isinstance(weight, Tensor) and weight == 1
 
-    def restore(self, degraded_B3HW: Tensor, latent_BCHW: Tensor, weight: float | Tensor, decode: Decode) -> Tensor:
+    def restore(
+        self,
+        degraded_B3HW: Tensor,
+        latent_BCHW: Tensor,
+        weight: float | Tensor,
+        decode: Decode,
+        maps_B10hw: Tensor | None = None,
+    ) -> Tensor:
         """The picture at W = `weight`, not clamped. Without fusions the decoder's is not needed at W = 1, nor made."""
-        shown = self.show(degraded_B3HW)
+        shown = self.show(degraded_B3HW, maps_B10hw)
         if self.fuses:
             injector = FidelityInjector(self, shown, latent_BCHW, weight)
             return injector.finish(decode(latent_BCHW, injector))

@@ -57,6 +57,11 @@ class RegressionConfig:
         return True
 
     @property
+    def has_tone(self) -> bool:
+        """One network does all."""
+        return False
+
+    @property
     def features_per_pixel(self) -> float:
         """Numbers per pixel in one feature map of the finest level: what memory is estimated from."""
         return self.width / self.patch**2

@@ -52,18 +52,31 @@ class RestoreVAR(nn.Module):
         fidelity: float | None = None,
         on_scale: OnScale | None = None,
         scales: int | None = None,
+        maps_B10hw: Tensor | None = None,
     ) -> Tensor:
         """Restored image, same shape, in [-1, 1], float32.
 
         `fidelity` in [0, 1] weighs the fidelity branch; None takes the model's default; 0 is the paper's path.
         `scales` ends the rollout after so many, coarsest first, and leaves the rest to the refiner; None is all.
+        `maps_B10hw` is the tone as `look` finds it, for parts of photos of which more was seen; None: it is looked for.
         Raises ValueError for shapes that the model cannot take, and for a fidelity or scales that it does not have.
         """
         self.check(degraded_B3HW)
         condition = self.condition(degraded_B3HW)
         f_hat, hidden = self.generate(condition, on_scale, scales)
         refined = self.refine(f_hat, hidden)
-        return self.decode(refined, degraded_B3HW, fidelity)
+        return self.decode(refined, degraded_B3HW, fidelity, maps_B10hw)
+
+    @torch.inference_mode()
+    def look(self, degraded_B3HW: Tensor) -> Tensor:
+        """Maps (B, 10, h, w) of the tone that images are to have (tone.py), in cells of any size, float32.
+
+        Raises ValueError for shapes that the model cannot take, and for a model without tone (`config.has_tone`).
+        """
+        self.check(degraded_B3HW)
+        if self.fidelity is None:
+            raise ValueError("this model has no tone, and no maps of it")
+        return self.fidelity.look(degraded_B3HW)
 
     def condition(self, degraded_B3HW: Tensor) -> Tensor:
         """What the transformer is shown of the degraded image: (B, C, H, W), float32.
@@ -112,16 +125,28 @@ class RestoreVAR(nn.Module):
         """Discrete latent -> estimate of the clean image's continuous latent."""
         return self.refiner(f_hat_BCHW, hidden_BLD)
 
-    def decode(self, latent_BCHW: Tensor, degraded_B3HW: Tensor, fidelity: float | None = None) -> Tensor:
+    def decode(
+        self,
+        latent_BCHW: Tensor,
+        degraded_B3HW: Tensor,
+        fidelity: float | None = None,
+        maps_B10hw: Tensor | None = None,
+    ) -> Tensor:
         """Latent -> image in [-1, 1], with the degraded image's detail where the model has a fidelity branch."""
-        return self.decode_unclamped(latent_BCHW, degraded_B3HW, fidelity).clamp(-1, 1)
+        return self.decode_unclamped(latent_BCHW, degraded_B3HW, fidelity, maps_B10hw).clamp(-1, 1)
 
-    def decode_unclamped(self, latent_BCHW: Tensor, degraded_B3HW: Tensor, fidelity: float | None = None) -> Tensor:
+    def decode_unclamped(
+        self,
+        latent_BCHW: Tensor,
+        degraded_B3HW: Tensor,
+        fidelity: float | None = None,
+        maps_B10hw: Tensor | None = None,
+    ) -> Tensor:
         """As `decode`, with a gradient everywhere: for training."""
         weight = self.fidelity_weight(fidelity)
         if self.fidelity is None or weight == 0:
             return self.vqvae.decode_unclamped(latent_BCHW)
-        return self.fidelity.restore(degraded_B3HW, latent_BCHW, weight, self.vqvae.decode_unclamped)
+        return self.fidelity.restore(degraded_B3HW, latent_BCHW, weight, self.vqvae.decode_unclamped, maps_B10hw)
 
     @property
     def skips_decoder(self) -> bool:

@@ -8,6 +8,9 @@ with each pixel, so that edges and texture are the photo's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,9 +18,16 @@ from torch import Tensor, nn
 from .nafnet import NAFUNet, silent_conv
 from .veil import dark_cells
 
-#: Longest sides of the views, pixels: training looks at any of them, in use the maps of all are averaged. They err
-#: apart, and where they do not agree a clean photo is about to be spoilt (docs/log.md).
-VIEWS = (40, 48, 56, 64, 72, 80, 96)
+#: Longest sides of the views, pixels, that training looks at.
+SIDES = (40, 48, 56, 64, 72, 80, 96)
+#: Those whose maps are averaged in use. They err apart, and where they do not agree a clean photo is about to be spoilt
+#: (docs/log.md).
+VIEWS = (40, 56, 72, 96)
+#: Side of the parts that are looked at beside the whole, one in each corner. They err apart, too, and their mean is
+#: nearer to the truth than what the whole says alone (docs/log.md); of smaller parts too little is seen.
+PART = 7 / 8
+#: Of the side of an image: how far from where a part ends it counts in full.
+FADE = 1 / 4
 #: Shares of a photo's cells that are darker than what `darkest` says.
 RANKS = (0.002, 0.01, 0.05, 0.25, 0.5)
 #: Logarithm of the largest factor on the light of a pixel.
@@ -60,21 +70,74 @@ class ToneNet(NAFUNet):
         return self.maps(self.features(view_B3hw, middle, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
-        """The maps of whole images in the cells of the largest of VIEWS: the mean over these, as far as they agree.
+        """The maps (B, 10, h, w) of whole images: the mean of those of the whole and of its parts.
 
-        The mean is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where the
-        views differ by more than what they have in common.
+        Each of them is the mean over VIEWS, as far as these agree.
+        """
+        image, lifted = (self._whole_and_parts(x) for x in (image_B3HW, lifted_B4HW))
+        cells_B1hw = _light_of_cells(image_B3HW)
+        high, wide = (round(int(side) * PART) for side in cells_B1hw.shape[-2:])
+        seen = [cells_B1hw, *_corners(cells_B1hw, high, wide)]
+        ends = torch.cat([_ranked(cells) for cells in seen])
+        whole, *parts = self._agreed(image, lifted, ends).chunk(len(seen))
+        return _joined(whole, parts)
+
+    def _whole_and_parts(self, image_BCHW: Tensor) -> Tensor:
+        """(5 B, C, h, w): the images, and what lies in their four corners, all of the size of the largest of VIEWS."""
+        whole = self.view(image_BCHW, max(VIEWS))
+        high, wide = int(whole.shape[-2]), int(whole.shape[-1])
+        larger = F.interpolate(image_BCHW.float(), size=(round(high / PART), round(wide / PART)), mode="area")
+        return torch.cat([whole, *_corners(larger, high, wide)])
+
+    def _agreed(self, image_B3hw: Tensor, lifted_B4hw: Tensor, ends_BE: Tensor) -> Tensor:
+        """The maps of images of the size of the largest of VIEWS, in their cells: the mean over all sizes.
+
+        It is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where the views
+        differ by more than what they have in common.
         """
         # Smaller views of the largest, as in training: the photo is shrunken once, not seven times.
-        image, lifted = (self.view(whole, max(VIEWS)) for whole in (image_B3HW, lifted_B4HW))
-        ends = darkest(image_B3HW)
-        found = [self(self.view(image, side), self.view(lifted, side), ends) for side in VIEWS]
+        found = [self(self.view(image_B3hw, side), self.view(lifted_B4hw, side), ends_BE) for side in VIEWS]
         size = found[-1].shape[-2:]
         at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
         mean_B10hw = at_size.mean(dim=0)
         spread_B111 = (at_size - mean_B10hw).square().mean(dim=0).mean(dim=(1, 2, 3), keepdim=True)
         power_B111 = mean_B10hw.square().mean(dim=(1, 2, 3), keepdim=True)
         return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
+
+
+def _corners(image_BCHW: Tensor, height: int, width: int) -> list[Tensor]:
+    """What lies in the corners of images, (B, C, height, width) each, row by row."""
+    high, wide = int(image_BCHW.shape[-2]), int(image_BCHW.shape[-1])
+    return [
+        image_BCHW[..., top : top + height, left : left + width]
+        for top, left in product((0, high - height), (0, wide - width))
+    ]
+
+
+def _joined(whole_B10hw: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """The mean, in the cells of the parts, of the maps of a whole and of the parts in its corners, row by row."""
+    high, wide = (round(int(side) / PART) for side in whole_B10hw.shape[-2:])
+    down, across = (_placed(int(side), whole_B10hw.device) for side in whole_B10hw.shape[-2:])
+    whole = F.interpolate(whole_B10hw, size=(high, wide), mode="bilinear", align_corners=False)
+    corners = [d @ maps @ a.T for (d, a), maps in zip(product(down, across), parts, strict=True)]
+    return (whole + len(corners) * torch.stack(corners).sum(dim=0)) / (1 + len(corners))
+
+
+def _placed(cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For the parts at both ends of a side: matrix [cells / PART, cells], their maps where they lie, times their share.
+
+    The two shares add up to one everywhere.
+    """
+    count = round(cells / PART)
+    place = (torch.arange(count, device=device) + 0.5) / count
+    shares = torch.stack([PART - place, place - (1 - PART)]).div(FADE).clamp(0, 1)
+    shares = shares / shares.sum(0)
+    matrices = []
+    for share, first in zip(shares, (0.0, 1 - PART), strict=True):
+        position = ((place - first) / PART * cells - 0.5).clamp(0, cells - 1)
+        between = (1 - (position[:, None] - torch.arange(cells, device=device)).abs()).clamp(min=0)
+        matrices.append(share[:, None] * between)
+    return matrices[0], matrices[1]
 
 
 def darkest(image_B3HW: Tensor) -> Tensor:
@@ -84,8 +147,17 @@ def darkest(image_B3HW: Tensor) -> Tensor:
     alike in a small view, in which what is black has been averaged away, but not in this. It is the darkest colour of
     the darkest pixel, as in the dark channel prior.
     """
-    light_B1HW = (image_B3HW.float().amin(1, keepdim=True) + 1) / 2
-    ordered_BN = dark_cells(light_B1HW).flatten(1).sort(dim=1).values.clamp(0, 1)
+    return _ranked(_light_of_cells(image_B3HW))
+
+
+def _light_of_cells(image_B3HW: Tensor) -> Tensor:
+    """The darkest colour of the darkest pixel of each cell, in [0, 1]."""
+    return dark_cells((image_B3HW.float().amin(1, keepdim=True) + 1) / 2)
+
+
+def _ranked(light_B1hw: Tensor) -> Tensor:
+    """`darkest` of the light of cells."""
+    ordered_BN = light_B1hw.flatten(1).sort(dim=1).values.clamp(0, 1)
     last = int(ordered_BN.shape[1]) - 1
     # Differences near black tell more than those of grays.
     return torch.stack([ordered_BN[:, round(rank * last)] for rank in RANKS], dim=1).sqrt() * 4 - 1

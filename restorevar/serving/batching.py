@@ -29,18 +29,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Call:
-    """Windows of one request, (B, 3, H, W), and how they are to be restored."""
+    """Windows of one request, (B, 3, H, W), and what the model is to do with them.
 
+    method    of the model: "restore" or "look"
+    options   its arguments that are alike for all windows
+    beside    those that are tensors with a row for each window
+    """
+
+    method: str
     images_B3HW: Tensor
-    options: dict[str, Any]
-    on_scale: OnScale | None
     check: Callable[[], None]
+    options: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    on_scale: OnScale | None = None
     future: Future[Tensor] = field(default_factory=Future)
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Calls with the same can share a pass."""
-        return tuple(self.images_B3HW.shape[1:]), tuple(sorted(self.options.items()))
+        shapes = {name: tuple(rows.shape[1:]) for name, rows in {**self.beside, "": self.images_B3HW}.items()}
+        return self.method, tuple(sorted(shapes.items())), tuple(sorted(self.options.items()))
 
     def tell(self, event: ScaleEvent) -> None:
         """Its watcher, once; one that raises ends this call, and no other."""
@@ -89,7 +97,7 @@ class SharedModel:
                 self._seats -= 1
                 self._changed.notify_all()  # nobody waits for those who have left
 
-    def restore(self, call: _Call) -> Tensor:
+    def run(self, call: _Call) -> Tensor:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the model is closed")
@@ -113,7 +121,7 @@ class SharedModel:
 
     def _work(self) -> None:
         while group := self._gather():
-            self._restore(group)
+            self._fulfil(group)
 
     def _gather(self) -> list[_Call]:
         """The call that has waited longest, and those that can share its pass; none at the end."""
@@ -143,13 +151,13 @@ class SharedModel:
                 rows += len(call.images_B3HW)
         return group
 
-    def _restore(self, group: list[_Call]) -> None:
-        """Fulfils the calls. A failure is that of a single one: they are tried one by one then."""
+    def _fulfil(self, group: list[_Call]) -> None:
+        """A failure is that of a single call: they are tried one by one then."""
         group = [call for call in group if call.is_wanted()]
         if not group:
             return
         try:
-            restored = self._in_passes(group)
+            results = self._in_passes(group)
         except Exception as error:
             if len(group) == 1:
                 _fail(group[0], error)
@@ -159,34 +167,37 @@ class SharedModel:
             for call in group:
                 end = start + len(call.images_B3HW)
                 if not call.future.done():  # its watcher may have ended it
-                    call.future.set_result(restored[start:end])
+                    call.future.set_result(results[start:end])
                 start = end
             return
         for call in group:
-            self._restore([call])
+            self._fulfil([call])
 
     def _in_passes(self, group: list[_Call]) -> Tensor:
         """All windows of the group, in as many passes as memory asks for; a lone window without memory fails."""
-        images = group[0].images_B3HW if len(group) == 1 else torch.cat([call.images_B3HW for call in group])
+        method, images = getattr(self.model, group[0].method), _joined([call.images_B3HW for call in group])
+        beside = {name: _joined([call.beside[name] for call in group]) for name in group[0].beside}
         parts: list[Tensor] = []
         done = 0
         while done < len(images):
-            part = images[done : done + self.most]
-            options = dict(group[0].options)
+            rows = slice(done, done + self.most)
+            part = images[rows]
+            options = group[0].options | {name: tensor[rows] for name, tensor in beside.items()}
             if any(call.on_scale is not None for call in group):
                 options["on_scale"] = _telling(group, done)
             try:
-                parts.append(self.model.restore(part, **options))
+                parts.append(method(part, **options))
                 done += len(part)
-                self.passes += 1
-                self.windows += len(part)
+                if group[0].method == "restore":
+                    self.passes += 1
+                    self.windows += len(part)
                 continue
             except (RuntimeError, MemoryError) as error:
                 if len(part) == 1 or not is_out_of_memory(error):
                     raise
             # Here, not above: while the exception is handled, it keeps the tensors alive.
             self._make_room(len(part))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return _joined(parts)
 
     def _make_room(self, rows: int) -> None:
         self.most = max(1, rows // 2)
@@ -209,17 +220,28 @@ class Seat:
         fidelity: float | None = None,
         on_scale: OnScale | None = None,
         scales: int | None = None,
+        maps_B10hw: Tensor | None = None,
     ) -> Tensor:
         """As the model's, perhaps together with the windows of others. `on_scale` is called in the model's thread."""
         self._check()
         options: dict[str, Any] = {"fidelity": fidelity}
         if scales is not None:
             options["scales"] = scales
-        return self._shared.restore(_Call(degraded_B3HW, options, on_scale, self._check))
+        beside = {} if maps_B10hw is None else {"maps_B10hw": maps_B10hw}
+        return self._shared.run(_Call("restore", degraded_B3HW, self._check, options, beside, on_scale))
+
+    def look(self, degraded_B3HW: Tensor) -> Tensor:
+        """As the model's, in the same way."""
+        self._check()
+        return self._shared.run(_Call("look", degraded_B3HW, self._check))
 
     def __getattr__(self, name: str) -> Any:
         """The parts of the model, which previews decode with."""
         return getattr(self._shared.model, name)
+
+
+def _joined(rows: list[Tensor]) -> Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def _telling(group: list[_Call], start: int) -> OnScale:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..data.pairs import Pairs, seeded, to_model
 from ..models import RestoreVAR
-from ..models.tone import RANKS, VIEWS, ToneNet, apply_tone, darkest
+from ..models.tone import RANKS, SIDES, ToneNet, apply_tone, darkest
 from ..models.veil import lift_veil
 from .image_loss import ImageLoss
 from .losses import mean_gain
@@ -67,11 +67,11 @@ class ToneStage(JudgedByGain[RestoreVAR]):
 
 
 def glimpses(tone: ToneNet, views: list[Tensor], dice_5: Tensor) -> list[Tensor]:
-    """The same part of each of the views (B, C, h, w), in one of the sizes of VIEWS, mirrored or not; by five dice."""
+    """The same part of each of the views (B, C, h, w), in one of the sizes of SIDES, mirrored or not; by five dice."""
     height, width = views[0].shape[-2:]
     size, share, down, right, mirror = dice_5.tolist()
-    longest = VIEWS[die_below(size, len(VIEWS))]
-    least = max(LEAST_PART, longest / max(VIEWS))  # or the part would be smaller than the size drawn
+    longest = SIDES[die_below(size, len(SIDES))]
+    least = max(LEAST_PART, longest / max(SIDES))  # or the part would be smaller than the size drawn
     high, wide = (round(side * (least + (1 - least) * share)) for side in (height, width))
     top, left = die_below(down, height - high + 1), die_below(right, width - wide + 1)
     found = [tone.view(view[..., top : top + high, left : left + wide], longest) for view in views]
@@ -98,7 +98,7 @@ def _views(tone: ToneNet, device: torch.device) -> Make:
     def make(pairs: Pairs) -> Sample:
         clean, degraded = (to_model(images).to(device) for images in (pairs.clean, pairs.degraded))
         views = {"clean": clean, "degraded": degraded, "lifted": lift_veil(degraded)}
-        small = {name: tone.view(image, max(VIEWS)).half() for name, image in views.items()}
+        small = {name: tone.view(image, max(SIDES)).half() for name, image in views.items()}
         return small | {"darkest": darkest(degraded)}
 
     return make
