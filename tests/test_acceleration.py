@@ -168,10 +168,10 @@ def graphs(monkeypatch):
 def recording(calls):
     """A restore that tells a stand-in graph, once recorded, how it is computed."""
 
-    def restore(image, weight=1.0, on_scale=None):
-        out = image * 2 * weight
+    def restore(image, weight=1.0, on_scale=None, maps=0.0):
+        out = image * 2 * weight + maps
         if calls and not hasattr(calls[-1], "call"):
-            calls[-1].output, calls[-1].call = out, lambda: image * 2 * weight
+            calls[-1].output, calls[-1].call = out, lambda: image * 2 * weight + maps
         return out
 
     return restore
@@ -186,6 +186,16 @@ def test_a_shape_is_recorded_when_it_comes_again(graphs):
     assert torch.equal(fast(torch.ones(1, 3, 8, 8), weight=0.5), torch.ones(1, 3, 8, 8))  # another key
     assert torch.equal(fast(torch.ones(2, 3, 8, 8)), torch.full((2, 3, 8, 8), 2.0))
     assert len(graphs) == 1
+
+
+def test_what_lies_beside_the_image_is_new_in_each_call_too(graphs):
+    fast = CapturedRestore(recording(graphs))
+    for i in range(4):
+        image, maps = torch.full((2, 3, 8, 8), float(i)), torch.tensor([float(10 * i), -1.0]).view(2, 1, 1, 1)
+        assert torch.equal(fast(image, maps=maps, weight=0.5), image + maps)
+    assert len(graphs) == 1
+    fast(torch.ones(2, 3, 8, 8), weight=0.5)  # without it: another recording
+    assert len(fast.graphs) == 2
 
 
 def test_results_are_the_callers_own(graphs):

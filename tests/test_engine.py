@@ -73,11 +73,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_windows_of_several_photos_share_passes(restorer: Restorer, open_engine: Callable[..., Engine]) -> None:
-    """Small photos of two sizes, and one of many windows: the same results, in far fewer passes."""
+    """Small photos of two sizes, and two of many windows: the same results, in far fewer passes."""
     held = Held(restorer.model)
     held.go.set()
     restorer.tile = 64
-    photos = [photo(i) for i in range(6)] + [photo(6, 64, 48), photo(7, 100, 150)]
+    photos = [photo(i) for i in range(6)] + [photo(6, 64, 48), photo(7, 100, 150), photo(8, 100, 150)]
     alone = [restorer.restore_photo(one) for one in photos]
     held.batches.clear()
     held.go.clear()
@@ -92,7 +92,7 @@ def test_windows_of_several_photos_share_passes(restorer: Restorer, open_engine:
     stats = engine.stats
     assert stats.windows == sum(held.batches) and stats.passes == len(held.batches) < stats.windows / 2
     assert max(held.batches) == 4, "a pass has `batch` windows at most"
-    assert stats.ended == {"done": 8, "failed": 0, "cancelled": 0} and stats.taken == 8
+    assert stats.ended == {"done": 9, "failed": 0, "cancelled": 0} and stats.taken == 9
     assert stats.pixels == sum(one.rgb.shape[0] * one.rgb.shape[1] for one in photos)
 
 

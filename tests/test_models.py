@@ -264,12 +264,27 @@ def test_a_branch_that_leaves_the_decoder_alone_makes_the_picture_by_itself(tiny
     degraded, latent = image(32, 32), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
         shown = model.fidelity.show(degraded)
-        alone = model.fidelity.sharpened(model.fidelity.alone(shown, latent), shown.toned_B3HW)
+        alone = model.fidelity.finished(model.fidelity.alone(shown, latent), shown)
         assert not torch.allclose(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-3)
         model.fidelity.leave_decoder_alone()
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 1.0), alone, atol=1e-5, rtol=0)
         half = (alone + model.decode_unclamped(latent, degraded, 0.0)) / 2
         torch.testing.assert_close(model.decode_unclamped(latent, degraded, 0.5), half, atol=1e-5, rtol=0)
+
+
+def test_a_part_takes_the_tone_that_it_is_told(tiny):
+    degraded = image(64, 64)
+    own = tiny.look(degraded)
+    assert own.shape[:2] == (1, 10)
+    told = tiny.restore(degraded, maps_B10hw=own + 0.3)
+    assert not torch.allclose(told, tiny.restore(degraded, maps_B10hw=own), atol=0.01)
+    assert torch.equal(tiny.restore(degraded, fidelity=0.0, maps_B10hw=own), tiny.restore(degraded, fidelity=0.0))
+    for stranger, size, cause in (
+        (tiny, 60, "multiples of"),
+        (RestoreVAR(replace(debug(), fidelity=None)), 64, "no tone"),
+    ):
+        with pytest.raises(ValueError, match=cause):
+            stranger.look(image(size, size))
 
 
 def test_without_fusions_two_pictures_are_mixed_and_only_those_that_are_needed_are_made(tiny):

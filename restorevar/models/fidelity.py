@@ -130,10 +130,13 @@ class FidelityBranch(NAFUNet):
         self.to_image.start_at([1.0] * pixels + [0.0] * pixels)
 
     def look(self, degraded_B3HW: Tensor) -> Tensor:
-        """The maps of the tone for images in [-1, 1], (B, 10, h, w), cells of any size; ValueError without a tone."""
+        """Maps of the tone (B, 10, h, w), in cells of any size, for images in [-1, 1] that are parts of photos.
+
+        What is said of a place, by all parts that show it, is meant to be averaged. ValueError without a tone.
+        """
         if self.tone is None:
             raise ValueError("this model has no tone, and no maps of it")
-        return self.tone.look(degraded_B3HW, lift_veil(degraded_B3HW))
+        return self.tone.look_once(degraded_B3HW, lift_veil(degraded_B3HW))
 
     def show(self, degraded_B3HW: Tensor, maps: Maps = None) -> Shown:
         """Tone and veil of whole photos (B, 3, H, W) in [-1, 1]; or of parts, by `maps` found in the whole of them."""

@@ -58,7 +58,7 @@ class RestoreVAR(nn.Module):
 
         `fidelity` in [0, 1] weighs the fidelity branch; None takes the model's default; 0 is the paper's path.
         `scales` ends the rollout after so many, coarsest first, and leaves the rest to the refiner; None is all.
-        `maps_B10hw` is the tone as `look` finds it, for parts of photos of which more was seen; None: it is looked for.
+        `maps_B10hw` is the tone of parts of photos, of which more was seen (`look`); None: it is looked for in them.
         Raises ValueError for shapes that the model cannot take, and for a fidelity or scales that it does not have.
         """
         self.check(degraded_B3HW)
@@ -69,9 +69,10 @@ class RestoreVAR(nn.Module):
 
     @torch.inference_mode()
     def look(self, degraded_B3HW: Tensor) -> Tensor:
-        """Maps (B, 10, h, w) of the tone that images are to have (tone.py), in cells of any size, float32.
+        """Maps (B, 10, h, w) of the tone that parts of photos are to have, in cells of any size, float32.
 
-        Raises ValueError for shapes that the model cannot take, and for a model without tone (`config.has_tone`).
+        Of a place the mean is to be taken of what is said by all parts that show it (mosaic.py). Raises ValueError for
+        shapes that the model cannot take, and for a model without tone (`config.has_tone`).
         """
         self.check(degraded_B3HW)
         if self.fidelity is None:

@@ -70,10 +70,7 @@ class ToneNet(NAFUNet):
         return self.maps(self.features(view_B3hw, middle, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
-        """The maps (B, 10, h, w) of whole images: the mean of those of the whole and of its parts.
-
-        Each of them is the mean over VIEWS, as far as these agree.
-        """
+        """Maps (B, 10, h, w) of whole images, in cells of any size: the mean of those of the whole and of its parts."""
         image, lifted = (self._whole_and_parts(x) for x in (image_B3HW, lifted_B4HW))
         cells_B1hw = _light_of_cells(image_B3HW)
         high, wide = (round(int(side) * PART) for side in cells_B1hw.shape[-2:])
@@ -81,6 +78,11 @@ class ToneNet(NAFUNet):
         ends = torch.cat([_ranked(cells) for cells in seen])
         whole, *parts = self._agreed(image, lifted, ends).chunk(len(seen))
         return _joined(whole, parts)
+
+    def look_once(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
+        """As `look`, without parts: for images that are parts themselves, of which a mean is taken."""
+        image, lifted = (self.view(x, max(VIEWS)) for x in (image_B3HW, lifted_B4HW))
+        return self._agreed(image, lifted, darkest(image_B3HW))
 
     def _whole_and_parts(self, image_BCHW: Tensor) -> Tensor:
         """(5 B, C, h, w): the images, and what lies in their four corners, all of the size of the largest of VIEWS."""
