@@ -31,6 +31,7 @@ STACK = [
     {"data"},
     {"models"},
     {"images"},
+    {"mosaic"},
     {"tiling", "halving"},
     {"errors", "heap"},
 ]
