@@ -57,7 +57,7 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
 #: shaken hand, most of what is made here, this model undoes some (docs/model-card.md).
-GAINS = {"haze": 10.7, "lowlight": 12.4, "rain": 7.0, "snow": 5.2, "blur": 0.8}
+GAINS = {"haze": 11.0, "lowlight": 12.8, "rain": 6.8, "snow": 5.2, "blur": 0.8}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -85,7 +85,7 @@ def test_the_noise_of_dark_photos_does_not_come_up_with_the_light(restorer):
         assert noise(restorer(dark).astype(float), truth) < 0.3 * noise(dark.astype(float), truth)
 
 
-@pytest.mark.parametrize(("sigma", "least"), [(1.2, 2.1), (2.0, 1.2)])
+@pytest.mark.parametrize(("sigma", "least"), [(1.2, 2.05), (2.0, 1.2)])
 def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
     for truth in TRUTHS:
         maps_3HW = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
@@ -95,7 +95,7 @@ def test_photos_out_of_focus_are_sharpened(restorer, sigma, least):
 
 @pytest.mark.parametrize(
     ("moved", "least", "median"),
-    [((1, 7), 3.4, 4.2), ((7, 1), 2.3, 4.2), ((1, 21), 1.4, 2.7), ((21, 1), 0.7, 2.6)],
+    [((1, 7), 3.4, 4.2), ((7, 1), 2.35, 4.2), ((1, 21), 1.4, 2.7), ((21, 1), 0.75, 2.6)],
     ids=["across", "down", "far across", "far down"],
 )
 def test_photos_moved_in_one_direction_are_sharpened(restorer, moved, least, median):
@@ -111,7 +111,7 @@ def test_photos_moved_in_one_direction_are_sharpened(restorer, moved, least, med
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert min(kept) > 48, kept
+    assert min(kept) > 47.5, kept
 
 
 def cells(image: np.ndarray, side: int = 16) -> float:

@@ -178,14 +178,15 @@ def test_parts_are_looked_at_where_they_lie_and_their_maps_put_there(height, wid
     torch.testing.assert_close(maps[0, 0], expected, atol=0.03, rtol=0)
 
 
-def test_what_is_said_of_a_corner_counts_there_and_no_more_than_a_fifth_of_the_whole():
-    told = [torch.zeros(1, 10, 8, 16) for _ in range(4)]
-    told[1] = torch.ones(1, 10, 8, 16)
-    one = _joined(torch.zeros(1, 10, 8, 16), told)
-    assert one.shape == (1, 10, 9, 18)
-    assert one[0, 0, 0, -1] == pytest.approx(0.8) and one[0, 0, -1].max() == one[0, 0, :, 0].max() == 0
-    all_of_them = _joined(torch.ones(1, 10, 8, 16), [torch.ones(1, 10, 8, 16)] * 4)
-    torch.testing.assert_close(all_of_them, torch.ones(1, 10, 9, 18))
+def test_what_is_said_of_a_corner_counts_there_and_what_one_says_alone_hardly():
+    level = torch.ones(1, 10, 8, 16)
+    torch.testing.assert_close(_joined(level, [level] * 4), torch.ones(1, 10, 9, 18))
+    one = _joined(level, [level, 1.5 * level, level, level])
+    assert one.shape == (1, 10, 9, 18) and one.max() == one[0, 0, 0, -1]
+    torch.testing.assert_close(one[0, 0, :, 0], one[0, 0, -1, :1].expand(9))  # where the corner is not seen
+    assert float(one[0, 0, 0, -1] / one[0, 0, 0, 0]) == pytest.approx(1.4)  # there it is four fifths
+    assert 0.95 < float(one[0, 0, 0, 0]) < 1  # shrunken a little, for they differ
+    assert not _joined(level, [level, -level, -level, level]).any()
 
 
 def test_the_darkest_cells_tell_haze_from_something_pale():

@@ -70,7 +70,7 @@ class ToneNet(NAFUNet):
         return self.maps(self.features(view_B3hw, middle, first)[0]).float()
 
     def look(self, image_B3HW: Tensor, lifted_B4HW: Tensor) -> Tensor:
-        """Maps (B, 10, h, w) of whole images, in cells of any size: the mean of those of the whole and of its parts."""
+        """Maps (B, 10, h, w) of whole images, in cells of any size: what the whole and its parts agree upon."""
         image, lifted = (self._whole_and_parts(x) for x in (image_B3HW, lifted_B4HW))
         cells_B1hw = _light_of_cells(image_B3HW)
         high, wide = (round(int(side) * PART) for side in cells_B1hw.shape[-2:])
@@ -92,19 +92,12 @@ class ToneNet(NAFUNet):
         return torch.cat([whole, *_corners(larger, high, wide)])
 
     def _agreed(self, image_B3hw: Tensor, lifted_B4hw: Tensor, ends_BE: Tensor) -> Tensor:
-        """The maps of images of the size of the largest of VIEWS, in their cells: the mean over all sizes.
-
-        It is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where the views
-        differ by more than what they have in common.
-        """
-        # Smaller views of the largest, as in training: the photo is shrunken once, not seven times.
+        """The maps of images of the size of the largest of VIEWS, in their cells: what all sizes agree upon."""
+        # Smaller views of the largest, as in training: the photo is shrunken once for all.
         found = [self(self.view(image_B3hw, side), self.view(lifted_B4hw, side), ends_BE) for side in VIEWS]
         size = found[-1].shape[-2:]
         at_size = torch.stack([F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in found])
-        mean_B10hw = at_size.mean(dim=0)
-        spread_B111 = (at_size - mean_B10hw).square().mean(dim=0).mean(dim=(1, 2, 3), keepdim=True)
-        power_B111 = mean_B10hw.square().mean(dim=(1, 2, 3), keepdim=True)
-        return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
+        return _common(at_size, torch.full((len(found), 1, 1, 1, 1), 1 / len(found), device=at_size.device))
 
 
 def _corners(image_BCHW: Tensor, height: int, width: int) -> list[Tensor]:
@@ -117,29 +110,44 @@ def _corners(image_BCHW: Tensor, height: int, width: int) -> list[Tensor]:
 
 
 def _joined(whole_B10hw: Tensor, parts: Sequence[Tensor]) -> Tensor:
-    """The mean, in the cells of the parts, of the maps of a whole and of the parts in its corners, row by row."""
+    """What the maps of a whole and of the parts in its corners, row by row, agree upon, in the cells of the parts."""
     high, wide = (round(int(side) / PART) for side in whole_B10hw.shape[-2:])
     down, across = (_placed(int(side), whole_B10hw.device) for side in whole_B10hw.shape[-2:])
-    whole = F.interpolate(whole_B10hw, size=(high, wide), mode="bilinear", align_corners=False)
-    corners = [d @ maps @ a.T for (d, a), maps in zip(product(down, across), parts, strict=True)]
-    return (whole + len(corners) * torch.stack(corners).sum(dim=0)) / (1 + len(corners))
+    maps = [F.interpolate(whole_B10hw, size=(high, wide), mode="bilinear", align_corners=False)]
+    shares = [torch.full((high, wide), 1 / (1 + len(parts)), device=whole_B10hw.device)]
+    for ((d, share_down), (a, share_across)), part in zip(product(down, across), parts, strict=True):
+        maps.append(d @ part @ a.T)
+        shares.append(share_down[:, None] * share_across * (len(parts) / (1 + len(parts))))
+    return _common(torch.stack(maps), torch.stack(shares)[:, None, None])
 
 
-def _placed(cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For the parts at both ends of a side: matrix [cells / PART, cells], their maps where they lie, times their share.
+def _common(maps_NB10hw: Tensor, share_N11hw: Tensor) -> Tensor:
+    """The mean of several maps of the same images, by shares that add up to one, as far as they agree.
 
-    The two shares add up to one everywhere.
+    It is shrunken as a Wiener filter would: by 1 - spread^2 / mean^2 of each image, and to nothing where they differ by
+    more than what they have in common.
+    """
+    mean_B10hw = (maps_NB10hw * share_N11hw).sum(dim=0)
+    spread_B111 = ((maps_NB10hw - mean_B10hw).square() * share_N11hw).sum(dim=0).mean(dim=(1, 2, 3), keepdim=True)
+    power_B111 = mean_B10hw.square().mean(dim=(1, 2, 3), keepdim=True)
+    return mean_B10hw * (1 - spread_B111 / power_B111.clamp(min=1e-6)).clamp(min=0)
+
+
+def _placed(cells: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """For the parts at both ends of a side: matrix [cells / PART, cells], which puts their maps where they lie.
+
+    And what they count there, [cells / PART]; the two add up to one everywhere.
     """
     count = round(cells / PART)
     place = (torch.arange(count, device=device) + 0.5) / count
     shares = torch.stack([PART - place, place - (1 - PART)]).div(FADE).clamp(0, 1)
     shares = shares / shares.sum(0)
-    matrices = []
+    placed = []
     for share, first in zip(shares, (0.0, 1 - PART), strict=True):
         position = ((place - first) / PART * cells - 0.5).clamp(0, cells - 1)
         between = (1 - (position[:, None] - torch.arange(cells, device=device)).abs()).clamp(min=0)
-        matrices.append(share[:, None] * between)
-    return matrices[0], matrices[1]
+        placed.append((between, share))
+    return placed
 
 
 def darkest(image_B3HW: Tensor) -> Tensor:
