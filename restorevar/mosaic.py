@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .models.filtering import between_cells
 from .tiling import plan
 
 #: Of places in the photo, rows and columns, the maps (C, h, w), all of one size.
@@ -38,11 +39,13 @@ class Mosaic:
         """Maps (C, height / cell, width / cell) of a window of the photo, with its margin and padded as the parts."""
         down, across = (self._shares(axis, part.start, cell) for axis, part in enumerate((rows, columns)))
         found = []
-        for i, by_row in down.items():
-            for j, by_column in across.items():
+        for i, (weight_down, rows_at) in down.items():
+            for j, (weight_across, columns_at) in across.items():
                 maps = self._row(i)[j]
                 high, wide = maps.shape[-2:]
-                found.append(_matrix(*by_row, high) @ maps @ _matrix(*by_column, wide).T)
+                by_row = weight_down[:, None] * between_cells(rows_at, high)
+                by_column = weight_across[:, None] * between_cells(columns_at, wide)
+                found.append(by_row @ maps @ by_column.T)
         return torch.stack(found).sum(0)
 
     def _shares(self, axis: int, start: int, cell: int) -> dict[int, tuple[Tensor, Tensor]]:
@@ -68,9 +71,3 @@ class Mosaic:
             count = len(self.parts.lefts)
             self._rows[i] = self._look(self._places[i * count : (i + 1) * count])
         return self._rows[i]
-
-
-def _matrix(weight: Tensor, place: Tensor, cells: int) -> Tensor:
-    """[n, cells]: n weighted values of the line drawn through the middles of the cells, at places from 0 to 1."""
-    position = (place * cells - 0.5).clamp(0, cells - 1)
-    return weight[:, None] * (1 - (position[:, None] - torch.arange(cells)).abs()).clamp(min=0)

@@ -132,10 +132,9 @@ class FidelityBranch(NAFUNet):
     def look(self, degraded_B3HW: Tensor) -> Tensor:
         """Maps of the tone (B, 10, h, w), in cells of any size, for images in [-1, 1] that are parts of photos.
 
-        What is said of a place, by all parts that show it, is meant to be averaged. ValueError without a tone.
+        What is said of a place, by all parts that show it, is meant to be averaged. Only for a branch with a tone.
         """
-        if self.tone is None:
-            raise ValueError("this model has no tone, and no maps of it")
+        assert self.tone is not None
         return self.tone.look_once(degraded_B3HW, lift_veil(degraded_B3HW))
 
     def show(self, degraded_B3HW: Tensor, maps: Maps = None) -> Shown:

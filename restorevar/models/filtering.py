@@ -1,4 +1,4 @@
-"""Convolution with kernels too large for sums over neighbours, each image with its own."""
+"""Convolution with kernels too large for sums over neighbours, each image with its own; lines between cells."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def convolve(image_BCHW: Tensor, kernel_BKK: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(padded_BCHW, s=size) * torch.fft.rfft2(kernel_BKK, s=size)[:, None]
         full_BCHW = torch.fft.irfft2(spectrum, s=size)
     return full_BCHW[..., 2 * pad : 2 * pad + height, 2 * pad : 2 * pad + width]
+
+
+def between_cells(place: Tensor, cells: int) -> Tensor:
+    """[n, cells]: values of the line drawn through the middles of cells, at places from 0 to 1 of the side."""
+    position = (place * cells - 0.5).clamp(0, cells - 1)
+    return (1 - (position[:, None] - torch.arange(cells, device=place.device)).abs()).clamp(min=0)
 
 
 def _by_matrices(image_BCHW: Tensor, kernel_BKK: Tensor, size: tuple[int, int]) -> Tensor:

@@ -75,7 +75,7 @@ class RestoreVAR(nn.Module):
         shapes that the model cannot take, and for a model without tone (`config.has_tone`).
         """
         self.check(degraded_B3HW)
-        if self.fidelity is None:
+        if self.fidelity is None or not self.config.has_tone:
             raise ValueError("this model has no tone, and no maps of it")
         return self.fidelity.look(degraded_B3HW)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .filtering import between_cells
 from .nafnet import NAFUNet, silent_conv
 from .veil import dark_cells
 
@@ -142,12 +143,8 @@ def _placed(cells: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     place = (torch.arange(count, device=device) + 0.5) / count
     shares = torch.stack([PART - place, place - (1 - PART)]).div(FADE).clamp(0, 1)
     shares = shares / shares.sum(0)
-    placed = []
-    for share, first in zip(shares, (0.0, 1 - PART), strict=True):
-        position = ((place - first) / PART * cells - 0.5).clamp(0, cells - 1)
-        between = (1 - (position[:, None] - torch.arange(cells, device=device)).abs()).clamp(min=0)
-        placed.append((between, share))
-    return placed
+    firsts = (0.0, 1 - PART)
+    return [(between_cells((place - first) / PART, cells), share) for share, first in zip(shares, firsts, strict=True)]
 
 
 def darkest(image_B3HW: Tensor) -> Tensor:
