@@ -114,6 +114,7 @@ def judges() -> dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]]:
         },
         "piqe": {"pypiqe": lambda a, b: float(piqe(np.round(255 * gray(a)).astype(np.uint8))[0])},
         "sharpness": {"numpy": lambda a, b: by_hand(a)},
+        "sharpness-error": {"numpy": lambda a, b: abs(by_hand(a) - by_hand(b)) / by_hand(b)},
         "blur": {"scikit-image": lambda a, b: float(measure.blur_effect(gray(a)))},
         "noise": {
             "scikit-image": lambda a, b: float(

@@ -49,7 +49,7 @@ def test_single_precision_and_luma_are_judged_too(name):
 
 def test_nothing_changed_is_the_best_there_is():
     image = in_floats(picture())
-    best = {"psnr": 100, "ssim": 1, "ssim-gaussian": 1, "ms-ssim": 1, "gmsd": 0, "ciede2000": 0}
+    best = {"psnr": 100, "ssim": 1, "ssim-gaussian": 1, "ms-ssim": 1, "gmsd": 0, "ciede2000": 0, "sharpness-error": 0}
     assert best.keys() == {name for name in OURS if METRICS[name].needs_reference}
     for name, value in best.items():
         assert score(name, image, image) == pytest.approx(value)
@@ -63,7 +63,13 @@ def test_which_way_each_metric_points():
         assert (slight > score(name, noisy, truth)) == METRICS[name].higher_is_better
     assert score("blur", blurred) > score("blur", truth) and not METRICS["blur"].higher_is_better
     assert score("sharpness", blurred) < score("sharpness", truth) and METRICS["sharpness"].higher_is_better
+    assert score("sharpness-error", blurred, truth) == pytest.approx(
+        1 - score("sharpness", blurred) / score("sharpness", truth)
+    )
+    assert score("sharpness-error", noisy, truth) > 0 and not METRICS["sharpness-error"].higher_is_better
     flat = np.full((64, 64, 3), 0.5)
+    with pytest.raises(UserError, match="flat"):
+        score("sharpness-error", truth[:64, :64], flat)
     speckled = flat + np.random.default_rng(0).normal(0, 5 / 255, flat.shape)
     assert score("noise", speckled) == pytest.approx(5, rel=0.1) and not METRICS["noise"].higher_is_better
     assert score("piqe", flat) == 100 and score("noise", flat) == pytest.approx(0)

@@ -16,7 +16,7 @@ from .pairs import Pair
 #: What the others are scored under: what a user gets.
 PROTOCOL = "saved-8bit"
 #: Of the metrics asked for, those that the others are scored by.
-METRICS = ("psnr", "ssim", "gmsd", "ciede2000", "sharpness")
+METRICS = ("psnr", "ssim", "gmsd", "ciede2000", "sharpness", "sharpness-error")
 
 _KINDS = {
     "restorevar": "restores by next-scale prediction",

@@ -35,7 +35,7 @@ from .scoring import Listener, evaluate
 from .statistics import need_scipy
 
 PROTOCOLS = ("restorevar-512", "saved-8bit")
-METRICS = ("psnr", "ssim", "ms-ssim", "gmsd", "ciede2000", "piqe", "sharpness", "noise")
+METRICS = ("psnr", "ssim", "ms-ssim", "gmsd", "ciede2000", "piqe", "sharpness", "sharpness-error", "noise")
 ROWS = "rows.jsonl"
 
 

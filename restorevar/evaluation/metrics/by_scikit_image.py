@@ -55,6 +55,19 @@ def _sharpness(device: str) -> Scorer:
     return lambda image, reference: float(255 * np.mean(sobel(luma(image))))
 
 
+def _sharpness_error(device: str) -> Scorer:
+    sharpness = _sharpness(device)
+
+    def score(image: np.ndarray, reference: np.ndarray | None) -> float:
+        assert reference is not None
+        truth = sharpness(reference, None)
+        if truth < 1e-6:  # all but rounding
+            raise UserError("the truth is flat: nothing is as sharp as it")
+        return abs(sharpness(image, None) / truth - 1)
+
+    return score
+
+
 def _blur(device: str) -> Scorer:
     blur_effect = need_eval("skimage.measure").blur_effect
     return lambda image, reference: float(blur_effect(luma(image)))
@@ -91,6 +104,15 @@ METRICS = (
     ),
     Metric("ciede2000", "CIEDE2000", False, True, _LIBRARY, "mean over pixels, sRGB, D65", _ciede2000, True, digits=2),
     Metric("sharpness", "Sharpness", True, False, _LIBRARY, "mean Sobel gradient, of 255", _sharpness, digits=2),
+    Metric(
+        "sharpness-error",
+        "Sharpness off the truth",
+        False,
+        True,
+        _LIBRARY,
+        "mean Sobel gradient: how far from the truth's, as a share of it",
+        _sharpness_error,
+    ),
     Metric("blur", "Blur", False, False, _LIBRARY, "blur_effect of luma (Crete et al. 2007), 0 to 1", _blur),
     Metric("noise", "Noise", False, False, _LIBRARY, "estimate_sigma (wavelets), of 255", _noise, digits=2),
 )

@@ -37,7 +37,8 @@ def _table(measurements: Measurements, metric: str) -> Table:
     columns = [Column("n"), Column("input"), *(Column(method.label) for method in methods)]
     better = f"The {info.better} the better, the best of each line in bold. " if info.better else ""
     caption = f"{better}{PROTOCOL}, means over the images that all methods of a line were scored on."
-    notes = ["Noise, halos and rain streaks are sharp as well."] if metric == "sharpness" else []
+    sharp = "Noise, halos and rain streaks are sharp as well: what is sharper than the truth is not better for it."
+    notes = [sharp] if metric == "sharpness" else []
     return Table(f"beside-{metric}", info.title, caption, "data set", columns, lines, notes, across=info.better)
 
 
