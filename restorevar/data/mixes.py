@@ -87,7 +87,7 @@ MIXES = {
     "train": _TRAIN,
     "detail": replace(
         _TRAIN,
-        weights={**_TRAIN.weights, "haze": 34, "lowlight": 42, "rain": 28, "snow": 26, "blur": 18, CLEAN: 20},
+        weights={**_TRAIN.weights, "haze": 28, "lowlight": 46, "rain": 28, "snow": 22, "blur": 11, CLEAN: 20},
         variants=0.6,
     ),
     "focus": replace(
