@@ -57,7 +57,7 @@ def test_example_photos_of_all_five_kinds(tmp_path):
 
 #: dB that the median of the four pictures must gain, a little below what was measured of these weights. Of blur by a
 #: shaken hand, most of what is made here, this model undoes some (docs/model-card.md).
-GAINS = {"haze": 11.0, "lowlight": 12.8, "rain": 6.8, "snow": 5.2, "blur": 0.8}
+GAINS = {"haze": 9.7, "lowlight": 11.2, "rain": 7.2, "snow": 5.1, "blur": 0.8}
 TRUTHS = [pixels(path) for path in sorted((EXAMPLES / "truth").glob("*.jpg")) if not path.name.startswith("blur")]
 
 
@@ -111,7 +111,7 @@ def test_photos_moved_in_one_direction_are_sharpened(restorer, moved, least, med
 
 def test_clean_photos_are_left_almost_alone(restorer):
     kept = [psnr(restorer(truth.astype(np.uint8)).astype(float), truth) for truth in TRUTHS]
-    assert min(kept) > 47.5, kept
+    assert min(kept) > 46.5, kept
 
 
 def cells(image: np.ndarray, side: int = 16) -> float:
