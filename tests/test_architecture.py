@@ -23,7 +23,7 @@ STACK = [
     {"training"},
     {"benchmarks"},
     {"evaluation"},
-    {"diagnosis", "doctor", "export"},
+    {"bias_correction", "diagnosis", "doctor", "export"},
     {"pipeline"},
     {"glimpse", "mosaic"},
     {"official_weights"},

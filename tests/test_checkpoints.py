@@ -14,7 +14,7 @@ from restorevar.acceleration import pick_device, pick_dtype, prepare
 from restorevar.checkpoints import CONFIG, WEIGHTS, load_model, save_model
 from restorevar.checkpoints.averaging import average_models
 from restorevar.errors import UserError
-from restorevar.models import RestoreVAR
+from restorevar.models import RegressionConfig, RestoreVAR, build_model
 from restorevar.models.attention import attend
 from restorevar.models.config import debug
 
@@ -217,6 +217,37 @@ def test_a_part_that_only_one_has_is_averaged_with_nothing(tiny, tmp_path, first
         torch.testing.assert_close(mean.state_dict()[name], other.state_dict()[name] / 4)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_blocks_that_only_one_has_are_averaged_with_silent_ones(tiny, tmp_path, first):
+    """Half as loud, and else as they are: their norms do not become half of themselves."""
+    deeper = with_other_weights(tiny, encoder=(2,), middle=2)
+    save_model(tiny, tmp_path / "plain")
+    save_model(deeper, tmp_path / "deeper")
+    names = [tmp_path / "plain", tmp_path / "deeper"]
+    average_models(names[first:] + names[:first], tmp_path / "mean")
+    mean = load_model(tmp_path / "mean").model
+    assert mean.config == deeper.config
+    new = deeper.state_dict().keys() - tiny.state_dict().keys()
+    blocks = {f"fidelity.{part}" for part in ("encoder.0.1", "encoder.1.1", "middle.1")}
+    assert {".".join(name.split(".")[: 3 if "middle" in name else 4]) for name in new} == blocks
+    for name in new:
+        expected = deeper.state_dict()[name] / (2 if name.endswith(".scale") else 1)
+        torch.testing.assert_close(mean.state_dict()[name], expected, msg=name)
+    share_0 = average_models(names, tmp_path / "same", [1, 0])
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(load_model(tmp_path / "same").model.restore(image), tiny.restore(image), msg=share_0)
+
+
+def test_what_is_done_last_to_an_average(tiny, folder, tmp_path):
+    def finish(model):
+        model.fidelity.detail.bias.fill_(0.25)
+        return {"why": "a test"}
+
+    average_models([folder, folder], tmp_path / "mean", finish=finish)
+    assert load_model(tmp_path / "mean").model.fidelity.detail.bias.eq(0.25).all()
+    assert json.loads((tmp_path / "mean" / CONFIG).read_text())["why"] == "a test"
+
+
 def test_networks_that_cannot_be_averaged(tiny, folder, tmp_path):
     save_model(with_other_weights(tiny, width=16), tmp_path / "wide")
     heads = replace(tiny.config, transformer=replace(tiny.config.transformer, heads=4))
@@ -225,6 +256,11 @@ def test_networks_that_cannot_be_averaged(tiny, folder, tmp_path):
         average_models([folder, tmp_path / "wide"], tmp_path / "mean")
     with pytest.raises(UserError, match=r"transformer\.heads: 4, there 2"):
         average_models([folder, tmp_path / "heads"], tmp_path / "mean")
+    for levels in ((1,), (1, 1)):
+        regression = build_model(RegressionConfig(width=4, encoder=levels, middle=1, decoder=(1,)))
+        save_model(regression, tmp_path / str(levels))
+    with pytest.raises(UserError, match=r"norm1\.weight: \(8,\), there \(16,\)"):
+        average_models([tmp_path / "(1,)", tmp_path / "(1, 1)"], tmp_path / "mean")
     for names, shares, words in (
         ([folder], None, "two or more"),
         ([folder, folder], [1], "2 models but 1"),

@@ -111,7 +111,12 @@ def test_average(tiny, tmp_path):
     result = run("average", tmp_path / "a", tmp_path / "a", "--share", "1", "--share", "3", "-o", tmp_path / "mean")
     assert result.exit_code == 0, result.output
     assert checkpoints.load_model(tmp_path / "mean").sha256 in result.output
-    for extra, words in ((("--share", "1"), "1 shares"), (("--dtype", "int8"), "int8")):
+    wrong = (
+        (("--share", "1"), "1 shares"),
+        (("--dtype", "int8"), "int8"),
+        (("--clean", tmp_path / "none"), "none: not a folder"),
+    )
+    for extra, words in wrong:
         result = run("average", tmp_path / "a", tmp_path / "a", "-o", tmp_path / "x", *extra)
         assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "x").exists()

@@ -7,16 +7,19 @@ had between them (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import UserError
-from ..models import build_model
+from ..models import Model, build_model
 from .loading import LoadedModel, load_model
 from .saving import save_model
+
+#: Counts of blocks that start as nothing: those of a U-Net (models/nafnet.py).
+SILENT_BLOCKS = ("encoder", "middle", "decoder")
 
 
 def average_models(
@@ -24,14 +27,16 @@ def average_models(
     out: Path,
     shares: Sequence[float] | None = None,
     dtype: torch.dtype | None = None,
+    finish: Callable[[Model], dict[str, Any]] | None = None,
 ) -> str:
     """Write the mean of two or more models as a model folder, float32 or `dtype`; returns the sha256 of its weights.
 
     `shares`, one for each model, at least 0 and not all 0, count by their sum; None gives all the same. A part that
-    some of the models lack does nothing there, so its last layer, which starts at zero, counts as zero for them; its
-    other tensors are the mean of those who have it. The config is that of the model with most parts, and tells which
-    models went in. Raises UserError, one line, for models that cannot be loaded, for other shares, and for networks
-    that differ in more than parts which one has and another has not.
+    some of the models lack, such as blocks of a U-Net that went deeper, does nothing there, so its last layer, which
+    starts at zero, counts as zero for them; its other tensors are the mean of those who have it. The config is that of
+    the model with most parts, and tells which models went in. `finish` may change the mean, in float32, before it is
+    written, and says what the config is to tell of that. Raises UserError, one line, for models that cannot be loaded,
+    for other shares, and for networks that differ in more than parts which one has and another has not.
     """
     if len(names) < 2:
         raise UserError("an average is made of two or more models")
@@ -45,12 +50,25 @@ def average_models(
     for part in parts:
         _check_alike(whole, part)
     states = [(part.model.state_dict(), share) for part, share in zip(parts, shares, strict=True)]
+    fresh = build_model(whole.model.config).state_dict()
     mean = {
-        name: _mean([(state.get(name, start), share) for state, share in states if name in state or not start.any()])
-        for name, start in build_model(whole.model.config).state_dict().items()
+        name: _mean(
+            [(state.get(name, start), share) for state, share in states if name in state or _is_silent(name, fresh)]
+        )
+        for name, start in fresh.items()
     }
     made_of = [{"sha256": part.sha256, "share": share / sum(shares)} for part, share in zip(parts, shares, strict=True)]
-    return save_model(whole.model, out, dtype=dtype, metadata={"average_of": made_of}, state=mean)
+    about: dict[str, Any] = {"average_of": made_of}
+    whole.model.load_state_dict(mean)
+    if finish is not None:
+        about |= finish(whole.model)
+    return save_model(whole.model, out, dtype=dtype, metadata=about)
+
+
+def _is_silent(name: str, fresh: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a tensor starts at zero so that its part gives nothing; a norm's bias does, too, but not for that."""
+    layer, _, kind = name.rpartition(".")
+    return not fresh[name].any() and not (kind == "bias" and fresh[f"{layer}.weight"].any())
 
 
 def _check_alike(whole: LoadedModel, part: LoadedModel) -> None:
@@ -63,11 +81,16 @@ def _check_alike(whole: LoadedModel, part: LoadedModel) -> None:
         raise UserError(f"{where}, but of another kind")
     theirs = dict(_flat(whole.model.config.to_dict()))
     for name, value in _flat(part.model.config.to_dict()):
-        if value != theirs.get(name) and not isinstance(value, bool):
+        silent = isinstance(value, bool) or name.rpartition(".")[2] in SILENT_BLOCKS
+        if value != theirs.get(name) and not silent:
             raise UserError(f"{where} ({name}: {value}, there {theirs.get(name)})")
-    missing = part.model.state_dict().keys() - whole.model.state_dict().keys()
+    have, theirs_have = part.model.state_dict(), whole.model.state_dict()
+    missing = have.keys() - theirs_have.keys()
     if missing:
         raise UserError(f"{where}: each has parts that the other lacks ({min(missing)})")
+    for name, tensor in have.items():
+        if tensor.shape != theirs_have[name].shape:
+            raise UserError(f"{where} ({name}: {tuple(tensor.shape)}, there {tuple(theirs_have[name].shape)})")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .common import FAILED, app, one_line, reporting
+from .common import FAILED, app, counting, note, one_line, reporting
 
 if TYPE_CHECKING:
     from ..checkpoints.card import Figure
     from ..checkpoints.listing import Listed
+    from ..models import Model
 
 
 @app.command()
@@ -96,15 +97,35 @@ def average(
         list[float] | None, typer.Option(metavar="NUMBER", help="Of each model in turn; all the same without.")
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the file.")] = "fp32",
+    clean: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Clean photos, a dozen or more: what the mean does to their light is undone."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, mps: for --clean.")] = "auto",
 ) -> None:
     """Average models of one network weight by weight, such as two stages of one training."""
     with reporting():
         from ..acceleration import DTYPES
         from ..checkpoints.averaging import average_models
+        from ..data.photos import find_photos
 
         if dtype not in DTYPES:
             raise UserError(f"--dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
-        typer.echo(f"{out}  sha256 {average_models(models, out, share, DTYPES[dtype])}")
+        photos = [] if clean is None else find_photos(clean)
+
+        def correct(model: Model) -> dict[str, Any]:
+            from ..bias_correction import correct_bias
+
+            with counting("clean photos") as progress:
+                found = correct_bias(model, photos, device, progress)
+            note(
+                f"in the mean {found.photos} clean photos were changed by {found.before:+.2f} of 255, "
+                f"and are by {found.after:+.2f}"
+            )
+            return {"bias_corrected": {"photos": found.photos, "before": found.before, "after": found.after}}
+
+        digest = average_models(models, out, share, DTYPES[dtype], None if clean is None else correct)
+        typer.echo(f"{out}  sha256 {digest}")
 
 
 @app.command()
