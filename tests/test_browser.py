@@ -236,9 +236,13 @@ def test_a_study_from_the_page_to_the_tables(browser, study, tmp_path):
     first.send_keys(Keys.SPACE)  # by keys alone: 1, and two further
     browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT * 2)
     order = shown(browser)
-    # The browser is closed and opened again.
-    browser.get(study.as_uri())
-    assert find(browser, "#rater").get_attribute("value") == "Ann Ö."
+
+    # The browser is closed and opened again. What is stored reaches the next page a moment later, on a busy machine.
+    def remembers() -> bool:
+        browser.get(study.as_uri())
+        return find(browser, "#rater").get_attribute("value") == "Ann Ö."
+
+    wait_for(remembers)
     find(browser, "#rater").send_keys(Keys.ENTER)
     assert find(browser, "#place").text == "1 of 3 rated" and shown(browser) == order
     checked = all_of(browser, "article.rated input:checked")

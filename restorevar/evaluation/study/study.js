@@ -19,7 +19,9 @@
     try {
       const found = JSON.parse(localStorage.getItem(slot));
       if (found && found.raters) kept = found;
-      localStorage.setItem(slot, JSON.stringify(kept));
+      // Whether anything can be kept; not in the slot itself, which another page may have filled a moment ago.
+      localStorage.setItem(`${slot}-probe`, "");
+      localStorage.removeItem(`${slot}-probe`);
     } catch {
       find("storage").hidden = false;
     }
