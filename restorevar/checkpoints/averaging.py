@@ -79,18 +79,22 @@ def _check_alike(whole: LoadedModel, part: LoadedModel) -> None:
     where = f"{part.name}: not the network of {whole.name}"
     if type(part.model.config) is not type(whole.model.config):
         raise UserError(f"{where}, but of another kind")
-    theirs = dict(_flat(whole.model.config.to_dict()))
+    wanted = dict(_flat(whole.model.config.to_dict()))
     for name, value in _flat(part.model.config.to_dict()):
         silent = isinstance(value, bool) or name.rpartition(".")[2] in SILENT_BLOCKS
-        if value != theirs.get(name) and not silent:
-            raise UserError(f"{where} ({name}: {value}, there {theirs.get(name)})")
-    have, theirs_have = part.model.state_dict(), whole.model.state_dict()
-    missing = have.keys() - theirs_have.keys()
+        if value != wanted.get(name) and not silent:
+            raise UserError(f"{where} ({name}: {value}, there {wanted.get(name)})")
+    all_shapes, shapes = _shapes(whole), _shapes(part)
+    missing = shapes.keys() - all_shapes.keys()
     if missing:
         raise UserError(f"{where}: each has parts that the other lacks ({min(missing)})")
-    for name, tensor in have.items():
-        if tensor.shape != theirs_have[name].shape:
-            raise UserError(f"{where} ({name}: {tuple(tensor.shape)}, there {tuple(theirs_have[name].shape)})")
+    for name, shape in shapes.items():
+        if shape != all_shapes[name]:
+            raise UserError(f"{where} ({name}: {shape}, there {all_shapes[name]})")
+
+
+def _shapes(part: LoadedModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in part.model.state_dict().items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .common import FAILED, app, counting, note, one_line, reporting
+from .common import FAILED, Device, app, counting, note, one_line, reporting
 
 if TYPE_CHECKING:
     from ..checkpoints.card import Figure
@@ -101,7 +102,7 @@ def average(
         Path | None,
         typer.Option(metavar="DIR", help="Clean photos, a dozen or more: what the mean does to their light is undone."),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, mps: for --clean.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Average models of one network weight by weight, such as two stages of one training."""
     with reporting():
@@ -122,7 +123,7 @@ def average(
                 f"in the mean {found.photos} clean photos were changed by {found.before:+.2f} of 255, "
                 f"and are by {found.after:+.2f}"
             )
-            return {"bias_corrected": {"photos": found.photos, "before": found.before, "after": found.after}}
+            return {"bias_corrected": asdict(found)}
 
         digest = average_models(models, out, share, DTYPES[dtype], None if clean is None else correct)
         typer.echo(f"{out}  sha256 {digest}")
