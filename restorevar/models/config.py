@@ -307,7 +307,7 @@ def compact() -> RestoreVARConfig:
         refiner=RefinerConfig(depth=3, width=192, heads=6, mlp_width=384, positions="rotary"),
         # More blocks where the resolution is fine: streaks and flakes are local, and a block costs little there.
         fidelity=FidelityConfig(
-            encoder=(2, 3, 4), decoder=(3, 3, 4), latent=True, fuse=False, dark_channel=True, tone=True, focus=True
+            encoder=(2, 4, 6), decoder=(3, 4, 6), latent=True, fuse=False, dark_channel=True, tone=True, focus=True
         ),
         rollout="expected",
     )
