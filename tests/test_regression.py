@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from restorevar.acceleration import prepare
 from restorevar.checkpoints import CONFIG, load_model, save_model
 from restorevar.cli import app
+from restorevar.data.mixes import MIXES
 from restorevar.data.pairs import PairSource
 from restorevar.data.synthesis import make_pairs
 from restorevar.errors import UserError
@@ -241,6 +242,16 @@ def test_the_first_figures_are_those_of_doing_nothing(photos, tmp_path):
     stage.setup(model, setting(photos, tmp_path))
     figures = stage.validate(model)
     assert all(abs(figures[task]) < 1e-4 for task in ("haze", "rain", "mean_gain")) and figures["clean"] > 20
+
+
+def test_it_may_be_shown_what_the_branch_is_shown(photos, tmp_path):
+    stage = RegressionStage(Schedule(lr=1e-3, batch=2), shapes={(32, 32): 1.0}, mix="detail")
+    given = setting(photos, tmp_path)
+    stage.setup(RegressionNet(TINY), given)
+    assert stage.source.fingerprint() == given.source.drawn_by(MIXES["detail"]).fingerprint()
+    drawn = [given.source.drawn_by(MIXES[name]).pairs("x", range(2), 32, 32) for name in ("detail", "train")]
+    assert not torch.equal(drawn[0].degraded, drawn[1].degraded)
+    assert torch.equal(stage.source.pairs("x", range(2), 32, 32).degraded, drawn[0].degraded)
 
 
 def test_from_the_command_line(photos, tmp_path):

@@ -138,9 +138,12 @@ def test_another_mix_degrades_the_same_photos_otherwise(photos, tmp_path):
     assert after.tasks == before.tasks and torch.equal(after.degraded, before.degraded)
 
 
-def test_an_unknown_mix_is_named(photos, tmp_path):
-    with pytest.raises(UserError, match=r"branch\.mix=most: no such mix; there are train, detail, focus, eval"):
-        train(tmp_path, Options("debug", data=[photos], stage="decoder", settings=["branch.mix=most"]))
+@pytest.mark.parametrize(
+    ("recipe", "group", "stage"), [("debug", "decoder", "branch"), ("regression", None, "regression")]
+)
+def test_an_unknown_mix_is_named(photos, tmp_path, recipe, group, stage):
+    with pytest.raises(UserError, match=rf"{stage}\.mix=most: no such mix; there are train, detail, focus, eval"):
+        train(tmp_path, Options(recipe, data=[photos], stage=group, settings=[f"{stage}.mix=most"]))
 
 
 def test_bad_files_are_told_once_and_left_out(photos, tmp_path, caplog):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.mixes import MIXES
-from ..errors import UserError
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch, Shown
 from .decoder_stage import OnRollouts
@@ -39,9 +37,7 @@ class BranchStage(OnRollouts):
     judged_at = 1.0
 
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
-        if self.mix not in MIXES:
-            raise UserError(f"branch.mix={self.mix}: no such mix; there are {', '.join(MIXES)}")
-        super().setup(model, replace(setting, source=setting.source.drawn_by(MIXES[self.mix])))
+        super().setup(model, setting.drawn_by(self.name, self.mix))
         _branch(model).leave_decoder_alone()  # what it was given before comes from features that change now
 
     def samples(self, model: RestoreVAR) -> Make:

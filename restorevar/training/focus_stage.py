@@ -6,13 +6,12 @@ is missing. So of each photo a few thousand numbers are kept and no pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from ..data.mixes import MIXES
 from ..data.pairs import Pairs, to_model
 from ..models import RestoreVAR
 from ..models.fidelity import FidelityBranch
@@ -47,9 +46,9 @@ class FocusStage(JudgedByGain[RestoreVAR]):
 
     def setup(self, model: RestoreVAR, setting: Setting) -> None:
         assert model.fidelity is not None
-        self.source, self.device = setting.source.drawn_by(MIXES["focus"]), setting.device
+        setting = setting.drawn_by(self.name, "focus")
+        self.source, self.device = setting.source, setting.device
         make = problems(model.fidelity, self.device)
-        setting = replace(setting, source=self.source)
         self.replay: Replay = setting.replay(self, model, make, self.shapes, size=1 << 14, reuse=self.reuse)
 
     def losses(self, model: RestoreVAR, step: int, turn: int) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class RegressionStage(JudgedByGain[Any]):
     share: float = 1.0
     shapes: Shapes = field(default_factory=lambda: {(64, 64): 0.5, (128, 128): 0.25, (256, 256): 0.25})
     reuse: int = 2
+    mix: str = "train"  #: of MIXES; "detail" is what the branch of `compact` is shown
     loss: ImageLoss = field(default_factory=lambda: ImageLoss(l1=0.5, psnr=0.01, psnr_start=1500, edges=0.3))
     validation_side: int = 256  #: as the fidelity stage of `compact`, to be compared with it
     name: str = "regression"
@@ -38,6 +39,7 @@ class RegressionStage(JudgedByGain[Any]):
         return [model]
 
     def setup(self, model: Any, setting: Setting) -> None:
+        setting = setting.drawn_by(self.name, self.mix)
         self.source, self.device = setting.source, setting.device
         self.judge = self.loss.build(model, setting)
         self.critic = self.judge.critic

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints import save_model
+from ..data.mixes import MIXES
 from ..data.pairs import PairSource
 from ..errors import UserError
 from ..models import Model
@@ -98,6 +99,12 @@ class Setting:
     @property
     def share(self) -> Share:
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.accumulate)
+
+    def drawn_by(self, stage: str, mix: str) -> Setting:
+        """The same photographs, degraded by another mix of MIXES. Raises UserError where there is none of that name."""
+        if mix not in MIXES:
+            raise UserError(f"{stage}.mix={mix}: no such mix; there are {', '.join(MIXES)}")
+        return replace(self, source=self.source.drawn_by(MIXES[mix]))
 
     def replay(self, stage: Stage, model: Model, make: Make, shapes: Shapes, size: int, reuse: int) -> Replay:
         """The stage's samples."""
