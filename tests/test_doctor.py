@@ -135,7 +135,7 @@ def cached(tiny, tmp_path, monkeypatch) -> Path:
 
 def test_models_are_listed(cached):
     result = run("models")
-    assert result.exit_code == 0 and "compact" in result.stdout and "55.1" in result.stdout and "MIT" in result.stdout
+    assert result.exit_code == 0 and "compact" in result.stdout and "56.2" in result.stdout and "MIT" in result.stdout
     assert load_model("compact").sha256 in result.stdout.replace("\n", "")
     haze = json.loads((resolve_model("compact") / "card.json").read_text())["figures"][0]
     assert f"{haze['psnr_gain']:+.2f}" in result.stdout and "\x1b" not in result.stdout and "[red]one" in result.stdout
@@ -145,7 +145,7 @@ def test_models_as_json(cached, tiny):
     listed = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
     assert next(iter(listed)) == "compact" == available_models()[0]
     compact, other = listed["compact"], listed["some\x1b[31m/[red]one"]
-    assert compact["parameters"] == 27_513_257
+    assert compact["parameters"] == 28_050_473
     assert {figure["task"] for figure in compact["figures"]} >= {"haze", "rain", "snow", "lowlight", "blur", "clean"}
     assert other["parameters"] == sum(t.numel() for t in tiny.state_dict().values())
     assert other["figures"] == [] and other["licence"] == "MIT", "the figures are of other weights"
