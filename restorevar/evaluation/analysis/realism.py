@@ -154,7 +154,7 @@ def study_realism(
     kinds = []
     for i, (name, folder) in enumerate(folders.items()):
         real = [*counted(_real(folder, options, measure, warn), 2 * i)]
-        made = dict(counted(_synthetic(name, options, measure, clean), 2 * i + 1))
+        made = dict(counted(_synthetic(name, options, measure, clean), 2 * i + 1)) if real else {}  # nothing to be like
         if real and len(made) > 1:
             kind = Kind(name, real, [*made.values()], [clean[i] for i in made])
             kinds.append(replace(kind, comparisons=[_compare(kind, s) for s in STATISTICS]))
