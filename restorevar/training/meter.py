@@ -304,6 +304,8 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     given = list(_tensors((args, kwargs)))
     if not given or not all(t.is_meta for t in given) or not _is_pure(func):
         return func(*args, **kwargs)
+    if func is torch.ops.aten.upsample_bicubic2d.default:  # torch works it out in many small steps, 0.2 s a time
+        return args[0].new_empty((*args[0].shape[:2], *args[1]))
     key = (func, _kind(args), _kind(tuple(kwargs.items())))
     if key not in _results:
         out = func(*args, **kwargs)
