@@ -397,7 +397,7 @@ def seam_plan(pixels: np.ndarray, tile: int) -> tiling.Plan:
 
 
 @pytest.mark.parametrize("picture", [hazy, dark])
-@pytest.mark.parametrize("size, tile", [((448, 384), 64), ((560, 400), 64), ((700, 500), 128)])
+@pytest.mark.parametrize("size, tile", [((448, 384), 64), ((700, 500), 64), ((700, 500), 128)])
 def test_no_seams_even_if_each_window_guesses_its_tone(picture, size, tile, monkeypatch) -> None:
     pixels = picture(*size)
     plan, model = seam_plan(pixels, tile), Guess()
