@@ -24,10 +24,14 @@ from restorevar.data.degradations import (
     to_linear,
     to_srgb,
 )
+from restorevar.data.degradations.lens_drops import _water, lens_drops
 from restorevar.data.degradations.maps import gaussian_blur
 from restorevar.data.degradations.variants import (
     among_things,
+    banks_of_fog,
+    broad_rain,
     drawn_rain,
+    driven_snow,
     enlarged,
     grainy,
     lit_alike,
@@ -232,6 +236,52 @@ def test_drawn_rain_covers_what_its_strength_says_and_some_of_it_is_thick() -> N
     inside_BHW = -torch.nn.functional.max_pool2d(-light_BHW, 5, 1)  # the least of 5 x 5 pixels
     thick_B = inside_BHW.flatten(1).amax(1) > 0.9 * light_BHW.flatten(1).amax(1)
     assert 4 <= int(thick_B.sum()) <= 28
+
+
+def test_broad_rain_is_broader_than_what_falls_behind_it() -> None:
+    """On black: in most samples bars of 5 pixels and more are nearly as light within as anything is, none is opaque."""
+    black_B3HW = torch.zeros(32, 3, 128, 160)
+    light_BHW = broad_rain(black_B3HW, torch.full((32,), 1.0), seeded(4)).amax(1)
+    inside_BHW = -F.max_pool2d(-light_BHW, 5, 1)  # the least of 5 x 5 pixels
+    broad_B = inside_BHW.flatten(1).amax(1) > 0.5 * light_BHW.flatten(1).amax(1)
+    assert int(broad_B.sum()) >= 16
+    assert float(inside_BHW.max()) < 0.95
+
+
+def test_driven_snow_lies_one_way_and_darkens_nothing() -> None:
+    """A photo only gets lighter; on black what is smeared is alike along one direction, which differs by sample."""
+    photo_B3HW = photo_13HW().repeat(16, 1, 1, 1)
+    snowy_B3HW = driven_snow(photo_B3HW, torch.full((16,), 0.8), seeded(4))
+    assert float((snowy_B3HW - photo_B3HW).min()) > -1e-6
+    assert (snowy_B3HW.mean((1, 2, 3)) > photo_B3HW.mean((1, 2, 3)) + 0.01).all()
+    flakes_BHW = driven_snow(torch.zeros_like(photo_B3HW), torch.full((16,), 0.2), seeded(4))[:, 0]
+    down_B, across_B = (flakes_BHW.diff(dim=dim).abs().mean((1, 2)) for dim in (1, 2))
+    ratio_B = down_B / across_B
+    assert float(ratio_B.min()) < 0.7 and float(ratio_B.max()) > 1.3
+
+
+def test_fog_in_banks_is_thick_here_and_thin_there() -> None:
+    """A half of the samples are dimmed by what is added (gray stays below it in parts), the others nowhere darker."""
+    gray_B3HW = torch.full((32, 3, 96, 128), 0.5)
+    foggy_B3HW = banks_of_fog(gray_B3HW, torch.full((32,), 0.8), seeded(4))
+    smooth_BHW = gaussian_blur(foggy_B3HW[:, 1], torch.full((32,), 3.0))
+    span_B = smooth_BHW.flatten(1).amax(1) - smooth_BHW.flatten(1).amin(1)
+    assert float((span_B > 0.1).float().mean()) > 0.8
+    dimmed_B = smooth_BHW.flatten(1).amin(1) < 0.4
+    assert 8 <= int(dimmed_B.sum()) <= 24
+
+
+def test_drops_on_the_lens_show_the_scene_upside_down_and_leave_the_rest_alone() -> None:
+    """Over a ramp from dark to bright a lens of power 2 is a mirror: within drops, what is below is above."""
+    ramp_B3HW = torch.linspace(0.1, 0.9, 96)[:, None].expand(24, 3, 96, 128).contiguous()
+    changed_BHW = (lens_drops(ramp_B3HW, torch.full((24,), 0.7), seeded(4)) - ramp_B3HW).abs().amax(1)
+    untouched_B = (changed_BHW < 1e-3).float().mean((1, 2))
+    assert 0.3 < float(untouched_B.mean()) < 0.99
+    assert int((changed_BHW.flatten(1).amax(1) > 0.1).sum()) >= 18
+    water_BHW, bent_BHW2 = _water(torch.full((4,), 0.5), 96, 128, seeded(5))
+    inside_BHW = water_BHW > 0.3
+    slope_BHW = bent_BHW2[..., 1].diff(dim=1)[inside_BHW[:, 1:]]
+    assert float((slope_BHW < 0).float().mean()) > 0.6  # the further down in a drop, the further up in the scene
 
 
 def test_blur_keeps_the_mean_and_loses_detail(photos_B3HW: Tensor) -> None:

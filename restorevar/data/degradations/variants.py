@@ -21,6 +21,7 @@ from ...models.filtering import convolve
 from .blur import blur, disc_kernels
 from .haze import air_light, grid, ground_plane, haze, pale_is_far
 from .jpeg import BLOCK, jpeg
+from .lens_drops import lens_drops
 from .low_light import low_light, to_linear, to_srgb
 from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, soften, stretch
 from .particles import splat
@@ -103,6 +104,29 @@ def lit_alike(air_B3: Tensor, image_B3HW: Tensor) -> Tensor:
     return air_B3 * (bright_B / 0.55).clamp(0.35, 1)[:, None]
 
 
+def banks_of_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Fog and smoke in banks, with a clearer view between them, whatever stands where.
+
+    Half of the samples are clouds added to the photo and the whole then dimmed until nothing is too bright, as
+    ImageNet-C has it (Hendrycks & Dietterich, 2019); the others are puffs pasted over it.
+    """
+    batch, _, height, width = image_B3HW.shape
+    cells = int(torch.randint(2, 5, (1,), generator=generator))
+    clouds_B1HW = smooth_noise(batch, height, width, generator, cells=cells, octaves=6)[:, None]
+    air_B311 = lit_alike(air_light(batch, generator), image_B3HW)[..., None, None]
+    thick_B111 = spread(between(strength_B, 0.3, 2.5))
+    dimmed_B3HW = (image_B3HW + thick_B111 * clouds_B1HW * air_B311) / (1 + thick_B111)
+    radius_B = min(height, width) * uniform(batch, 0.03, 0.2, generator)
+    sparse_B = uniform(batch, 0.3, 2.0, generator) / (math.pi * radius_B**2)
+    puffs_BHW = gaussian_blur(_sown(sparse_B, height, width, generator), radius_B / 1.5)
+    puffs_B1HW = puffs_BHW[:, None] * spread(1.4 * radius_B**2)  # one lets half of the light through, two hardly any
+    alpha_B1HW = spread(between(strength_B, 0.25, 0.9)) * (puffs_B1HW * (0.3 + 0.7 * clouds_B1HW)).clamp(0, 1)
+    pasted_B3HW = torch.lerp(image_B3HW, air_B311.expand_as(image_B3HW), alpha_B1HW)
+    soft_B = torch.where(chance(batch, 0.3, generator), uniform(batch, 0.3, 1.2, generator), 1e-3)
+    foggy_B3HW = torch.where(spread(chance(batch, 0.5, generator)), dimmed_B3HW, pasted_B3HW)
+    return grainy(soften(foggy_B3HW, soft_B), generator)
+
+
 def filtered_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """Streaks as image editors make them: sparse noise, smeared along one direction, brightened and added.
 
@@ -154,6 +178,26 @@ def drawn_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     return soften(rainy_B3HW, soft_B).clamp(0, 1)
 
 
+def broad_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Near drops out of focus: pale, translucent bars with soft edges, many times as broad as those behind them."""
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    thick_B = torch.exp(uniform(batch, math.log(3.0), math.log(16.0), generator)) * scale
+    length_B = thick_B * uniform(batch, 2.0, 9.0, generator).clamp(max=110.0)
+    angle_B = 0.3 * torch.randn(batch, generator=generator).clamp(-2.5, 2.5)
+    covered_B = between(strength_B, 0.03, 0.25) * uniform(batch, 0.3, 1.5, generator)
+    sown_BHW = _sown(covered_B / (thick_B * length_B), height, width, generator)
+    sown_BHW = sown_BHW * torch.rand(sown_BHW.shape, generator=generator).sqrt()
+    bars_BHW = convolve(sown_BHW[:, None], _stroke_kernels(length_B, angle_B, thick_B))[:, 0].clamp(0, 1)
+    bars_BHW = gaussian_blur(bars_BHW, uniform(batch, 0.05, 0.5, generator) * thick_B + 0.2)
+    alpha_B1HW = spread(between(strength_B, 0.25, 0.6) * uniform(batch, 0.6, 1.3, generator)) * bars_BHW[:, None]
+    bright_B = uniform(batch, 0.6, 1.0, generator)
+    rainy_B3HW = torch.lerp(image_B3HW, spread(bright_B).expand_as(image_B3HW), alpha_B1HW)
+    fine_BHW = streaks(strength_B, height, width, generator, generator)
+    fine_B = uniform(batch, 0.2, 0.7, generator) * chance(batch, 0.5, generator)
+    return (rainy_B3HW + spread(fine_B) * fine_BHW[:, None] * (1 - rainy_B3HW)).clamp(0, 1)
+
+
 def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
     """White discs and softened specks, each of one size and opacity, pasted over the photo; in some, large ones."""
     batch, _, height, width = image_B3HW.shape
@@ -177,6 +221,33 @@ def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
         alpha_B1HW = 1 - (1 - alpha_B1HW) * (1 - spread(opacity_B) * flakes_BHW[:, None])
     white_B = uniform(batch, 0.85, 1.0, generator)
     return (image_B3HW + alpha_B1HW.clamp(0, 1) * (spread(white_B) - image_B3HW)).clamp(0, 1)
+
+
+def driven_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
+    """Flakes that the wind smears all one way, their light added, over a scene that the same light has whitened.
+
+    ImageNet-C's snow (Hendrycks & Dietterich, 2019) is of this kind.
+    """
+    batch, _, height, width = image_B3HW.shape
+    scale = pixel_scale(height, width)
+    white_B3HW = torch.maximum(image_B3HW, 1.5 * luma(image_B3HW) + 0.5).clamp(max=1.2)
+    share_B = strength_B * uniform(batch, 0.0, 0.4, generator)
+    snowy_B3HW = torch.lerp(image_B3HW, white_B3HW, spread(share_B))
+    angle_B = 1.2 * torch.randn(batch, generator=generator)
+    for largest in (1.2, 3.5):
+        size_B = uniform(batch, 0.4, largest, generator) * scale
+        sparse_B = between(strength_B, 0.004, 0.05) * uniform(batch, 0.1, 1.2, generator) / (4 * size_B**2).clamp(min=1)
+        sown_BHW = _sown(sparse_B, height, width, generator)
+        sown_BHW = sown_BHW * uniform(sown_BHW.numel(), 0.3, 1.0, generator).view_as(sown_BHW)
+        grown_B = (6.3 * size_B**2).clamp(min=1)  # a flake stays as bright when it is larger
+        flakes_BHW = gaussian_blur(sown_BHW, size_B) * grown_B[:, None, None]
+        length_B = uniform(batch, 2.0, 18.0, generator) * scale
+        smeared_BHW = convolve(flakes_BHW.clamp(max=1.5)[:, None], _line_kernels(length_B, angle_B))[:, 0]
+        smeared_BHW = smeared_BHW * (length_B / (2 * size_B + 2)).clamp(1, 3)[:, None, None]
+        opacity_B = uniform(batch, 0.5, 1.0, generator)
+        snowy_B3HW = snowy_B3HW + spread(opacity_B) * smeared_BHW[:, None].clamp(0, 1)
+        angle_B = torch.where(chance(batch, 0.3, generator), -angle_B, angle_B)
+    return snowy_B3HW.clamp(0, 1)
 
 
 def darkened(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> Tensor:
@@ -376,9 +447,9 @@ def _stroke_kernels(length_B: Tensor, angle_B: Tensor, thick_B: Tensor) -> Tenso
 
 #: Degradation -> other ways to make it, all equally likely.
 VARIANTS: dict[str, tuple[Callable[[Tensor, Tensor, Generator], Tensor], ...]] = {
-    "haze": (thick_fog, gray_fog, among_things),
-    "rain": (filtered_rain, gray_rain, drawn_rain),
-    "snow": (round_snow, soft_snow),
+    "haze": (thick_fog, gray_fog, among_things, banks_of_fog),
+    "rain": (filtered_rain, gray_rain, drawn_rain, broad_rain, lens_drops),
+    "snow": (round_snow, soft_snow, driven_snow),
     "lowlight": (darkened, against_the_light),
     "blur": (plain_blur, blur_with_lights, out_of_focus, enlarged),
 }
