@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .maps import gaussian_blur, pixel_scale, smooth_noise, soften
+from .maps import gaussian_blur, luma, pixel_scale, smooth_noise, soften
 from .per_sample import between, chance, spread, uniform
 
 _SIZES = (2.5, 6.0, 14.0)  # px: small, middle and large drops, from the middle to where they are half as thick
@@ -25,16 +25,18 @@ def lens_drops(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     """
     batch, _, height, width = image_B3HW.shape
     water_BHW, bent_BHW2 = _water(strength_B, height, width, generator)
-    edge_B = uniform(batch, 0.04, 0.35, generator)  # how far out of focus the drops are
-    alpha_B1HW = torch.sigmoid((water_BHW[:, None] - 0.5) / spread(0.35 * edge_B))
+    soft_B = uniform(batch, 0.15, 0.95, generator)  # how far out of focus the drops are
+    alpha_B1HW = ((water_BHW[:, None] - 0.5) / spread(soft_B) + 0.5).clamp(0, 1)
     alpha_B1HW = alpha_B1HW * spread(uniform(batch, 0.6, 1.0, generator))
-    blurred_B3HW = soften(image_B3HW, uniform(batch, 0.5, 4.0, generator) * pixel_scale(height, width))
+    blurred_B3HW = soften(image_B3HW, uniform(batch, 0.5, 6.0, generator) * pixel_scale(height, width))
     seen_B3HW = _sample(blurred_B3HW, bent_BHW2)
     # The sky, above the scene, comes from a drop's lower half: it is brighter there and darker at its top.
     slope_B1HW = (bent_BHW2[..., 1] / (6 * _SIZES[-1])).clamp(-1, 1)[:, None]
     lit_B1HW = spread(uniform(batch, 0.75, 1.2, generator)) - spread(uniform(batch, 0.0, 0.5, generator)) * slope_B1HW
-    pale_B = uniform(batch, 0.0, 0.4, generator) * chance(batch, 0.5, generator)
-    seen_B3HW = torch.lerp(seen_B3HW * lit_B1HW, torch.full_like(seen_B3HW, 0.85), spread(pale_B))
+    # A drop gathers light from half the sky, too: gray, and as bright as the brightest around.
+    sky_B = torch.quantile(luma(image_B3HW).flatten(1), 0.9, dim=1) * uniform(batch, 0.7, 1.1, generator)
+    pale_B = uniform(batch, 0.0, 0.6, generator) * chance(batch, 0.7, generator)
+    seen_B3HW = torch.lerp(seen_B3HW * lit_B1HW, spread(sky_B).expand_as(seen_B3HW), spread(pale_B))
     return torch.lerp(image_B3HW, seen_B3HW.clamp(0, 1), alpha_B1HW)
 
 
