@@ -98,6 +98,8 @@ def seed_everything(seed: int) -> None:
 
 def main(package: str, photos: Path, pairs: Path) -> None:
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        sys.exit(f"{photos}: no photos there")
     for name, make in PACKAGES[package]().items():
         for i, path in enumerate(files):
             seed_everything(i)

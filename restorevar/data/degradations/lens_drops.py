@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .maps import gaussian_blur, luma, pixel_scale, smooth_noise, soften
+from .particles import sown
 from .per_sample import between, chance, spread, uniform
 
 _SIZES = (2.5, 6.0, 14.0)  # px: small, middle and large drops, from the middle to where they are half as thick
@@ -52,8 +53,8 @@ def _water(strength_B: Tensor, height: int, width: int, generator: Generator) ->
         sigma_B = size * scale * uniform(batch, 0.7, 1.5, generator)
         covered_B = between(strength_B, 0.004, 0.07) * uniform(batch, 0.0, 2.0, generator)
         sparse_B = covered_B / (1.4 * math.pi * sigma_B**2)
-        sown_BHW = (torch.rand(batch, height, width, generator=generator) < sparse_B[:, None, None]).float()
-        drops_BHW = gaussian_blur(sown_BHW, sigma_B) * (2 * math.pi * sigma_B**2)[:, None, None] * ragged_BHW
+        drops_BHW = gaussian_blur(sown(sparse_B, height, width, generator), sigma_B)
+        drops_BHW = drops_BHW * (2 * math.pi * sigma_B**2)[:, None, None] * ragged_BHW
         down_BHW, across_BHW = torch.gradient(drops_BHW, dim=(1, 2))
         bent_BHW2 += (power_B * sigma_B**2)[:, None, None, None] * torch.stack([across_BHW, down_BHW], dim=-1)
         water_BHW += drops_BHW

@@ -24,6 +24,12 @@ def scatter(
     return sample_P, y_P1, x_P1
 
 
+def sown(sparse_B: Tensor, height: int, width: int, generator: Generator) -> Tensor:
+    """BHW: 1 at so large a share of the pixels, by chance, 0 elsewhere."""
+    chance_BHW = torch.rand(len(sparse_B), height, width, generator=generator)
+    return (chance_BHW < sparse_B[:, None, None]).float()
+
+
 def splat(sample_P: Tensor, y_PK: Tensor, x_PK: Tensor, weight_PK: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Add weighted points at sub-pixel places to an empty BHW, each shared among its four neighbours.
 

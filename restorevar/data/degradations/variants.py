@@ -24,7 +24,7 @@ from .jpeg import BLOCK, jpeg
 from .lens_drops import lens_drops
 from .low_light import low_light, to_linear, to_srgb
 from .maps import coloured, fraction, gaussian_blur, luma, pixel_scale, resize, smooth_noise, soften, stretch
-from .particles import splat
+from .particles import sown, splat
 from .per_sample import between, chance, spread, uniform
 from .rain import streaks
 from .snow import flakes
@@ -118,7 +118,7 @@ def banks_of_fog(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -
     dimmed_B3HW = (image_B3HW + thick_B111 * clouds_B1HW * air_B311) / (1 + thick_B111)
     radius_B = min(height, width) * uniform(batch, 0.03, 0.2, generator)
     sparse_B = uniform(batch, 0.3, 2.0, generator) / (math.pi * radius_B**2)
-    puffs_BHW = gaussian_blur(_sown(sparse_B, height, width, generator), radius_B / 1.5)
+    puffs_BHW = gaussian_blur(sown(sparse_B, height, width, generator), radius_B / 1.5)
     puffs_B1HW = puffs_BHW[:, None] * spread(1.4 * radius_B**2)  # one lets half of the light through, two hardly any
     alpha_B1HW = spread(between(strength_B, 0.25, 0.9)) * (puffs_B1HW * (0.3 + 0.7 * clouds_B1HW)).clamp(0, 1)
     pasted_B3HW = torch.lerp(image_B3HW, air_B311.expand_as(image_B3HW), alpha_B1HW)
@@ -165,7 +165,7 @@ def drawn_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     angle_B = 0.3 * torch.randn(batch, generator=generator).clamp(-2.5, 2.5)
     covered_B = between(strength_B, 0.02, 0.2) * uniform(batch, 0.3, 1.5, generator)
     sparse_B = covered_B / (thick_B * length_B)
-    sown_BHW = _sown(sparse_B, height, width, generator)
+    sown_BHW = sown(sparse_B, height, width, generator)
     lines_BHW = convolve(sown_BHW[:, None], _stroke_kernels(length_B, angle_B, thick_B))[:, 0].clamp(0, 1)
     lines_BHW = gaussian_blur(lines_BHW, uniform(batch, 0.1, 1.2, generator))
     opacity_B = between(strength_B, 0.3, 0.8) * uniform(batch, 0.6, 1.25, generator)
@@ -183,10 +183,10 @@ def broad_rain(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     batch, _, height, width = image_B3HW.shape
     scale = pixel_scale(height, width)
     thick_B = torch.exp(uniform(batch, math.log(3.0), math.log(16.0), generator)) * scale
-    length_B = thick_B * uniform(batch, 2.0, 9.0, generator).clamp(max=110.0)
+    length_B = thick_B * uniform(batch, 2.0, 9.0, generator)
     angle_B = 0.3 * torch.randn(batch, generator=generator).clamp(-2.5, 2.5)
     covered_B = between(strength_B, 0.03, 0.25) * uniform(batch, 0.3, 1.5, generator)
-    sown_BHW = _sown(covered_B / (thick_B * length_B), height, width, generator)
+    sown_BHW = sown(covered_B / (thick_B * length_B), height, width, generator)
     sown_BHW = sown_BHW * torch.rand(sown_BHW.shape, generator=generator).sqrt()
     bars_BHW = convolve(sown_BHW[:, None], _stroke_kernels(length_B, angle_B, thick_B))[:, 0].clamp(0, 1)
     bars_BHW = gaussian_blur(bars_BHW, uniform(batch, 0.05, 0.5, generator) * thick_B + 0.2)
@@ -212,7 +212,7 @@ def round_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) -> 
     ):
         sparse_B = there_B * dense * uniform(batch, 0.1, 2.0, generator) * (0.2 + strength_B) / scale**2
         radius_B = radius * scale * uniform(batch, 0.6, 1.5, generator)
-        sown_BHW = _sown(sparse_B, height, width, generator)
+        sown_BHW = sown(sparse_B, height, width, generator)
         side = 2 * math.ceil(float(radius_B.max())) + 5
         flakes_BHW = convolve(sown_BHW[:, None], disc_kernels(radius_B, side))[:, 0].clamp(0, 1)
         soft_B = uniform(batch, 0.0, 1.0, generator) * radius_B
@@ -237,7 +237,7 @@ def driven_snow(image_B3HW: Tensor, strength_B: Tensor, generator: Generator) ->
     for largest in (1.2, 3.5):
         size_B = uniform(batch, 0.4, largest, generator) * scale
         sparse_B = between(strength_B, 0.004, 0.05) * uniform(batch, 0.1, 1.2, generator) / (4 * size_B**2).clamp(min=1)
-        sown_BHW = _sown(sparse_B, height, width, generator)
+        sown_BHW = sown(sparse_B, height, width, generator)
         sown_BHW = sown_BHW * uniform(sown_BHW.numel(), 0.3, 1.0, generator).view_as(sown_BHW)
         grown_B = (6.3 * size_B**2).clamp(min=1)  # a flake stays as bright when it is larger
         flakes_BHW = gaussian_blur(sown_BHW, size_B) * grown_B[:, None, None]
@@ -413,12 +413,6 @@ def blur_with_lights(image_B3HW: Tensor, strength_B: Tensor, generator: Generato
     whole_B = 1 + brighter_B
     scaled_B3HW = (image_B3HW + spread(brighter_B) * burnt_B1HW) / spread(whole_B)
     return (blur(scaled_B3HW, strength_B, generator) * spread(whole_B)).clamp(0, 1)
-
-
-def _sown(sparse_B: Tensor, height: int, width: int, generator: Generator) -> Tensor:
-    """BHW: 1 at so large a share of the pixels, by chance, 0 elsewhere."""
-    chance_BHW = torch.rand(len(sparse_B), height, width, generator=generator)
-    return (chance_BHW < sparse_B[:, None, None]).float()
 
 
 def _line_kernels(length_B: Tensor, angle_B: Tensor) -> Tensor:
